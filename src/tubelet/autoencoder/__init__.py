@@ -1,0 +1,1 @@
+"""Door 2: video to latents and back, causal in time."""

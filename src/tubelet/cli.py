@@ -1,0 +1,116 @@
+"""The command line: one subcommand is one call. Heavy imports wait for the command that needs them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from tubelet import __version__
+from tubelet.errors import InputError, near_miss
+
+
+def generate(arguments: list[str]) -> None:
+    """Videos from a prompt, or from a .txt or .csv of prompts."""
+    import tyro
+
+    def generate(
+        prompt: tyro.conf.Positional[str],
+        /,
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+        seed: int = 0,
+        checkpoint: Path | None = None,
+        negative_prompt: str | None = None,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 4.0,
+        num_videos_per_prompt: int = 1,
+        sampler: str | None = None,
+        fps: float | None = None,
+    ) -> None:
+        """Make videos from a text prompt.
+
+        Args:
+            prompt: What to show; or a file: .txt with a prompt a line, .csv with a column named prompt.
+            out: Where to write: .mp4, .gif, or .png (contact sheet). Several videos are numbered.
+            seed: The same seed makes the same video.
+            checkpoint: Folder of a checkpoint; the one that ships when left out.
+            negative_prompt: What to move away from.
+            num_frames: 1 + 4k frames; as trained when left out.
+            height: Pixels, a multiple of 16; as trained when left out.
+            width: Pixels, a multiple of 16; as trained when left out.
+            num_inference_steps: Denoising steps.
+            guidance_scale: 1 is the model as trained; more follows the prompt more strictly.
+            num_videos_per_prompt: Videos of each prompt.
+            sampler: euler, ddim or ancestral; the checkpoint's own when left out.
+            fps: Frames a second of the file; as trained when left out.
+        """
+        from tubelet.sampling.command import generate_files
+
+        generate_files(
+            prompt, out, seed=seed, checkpoint=checkpoint, fps=fps, negative_prompt=negative_prompt,
+            num_frames=num_frames, height=height, width=width, num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale, num_videos_per_prompt=num_videos_per_prompt, sampler=sampler,
+        )  # fmt: skip
+
+    tyro.cli(generate, args=arguments, prog="tubelet generate")
+
+
+def train(arguments: list[str]) -> None:
+    """Train a denoiser as a config says; the same command goes on where it stopped."""
+    from tubelet.training.command import train_denoiser
+
+    train_denoiser(arguments)
+
+
+def train_codec(arguments: list[str]) -> None:
+    """Train a codec as a config says; the same command goes on where it stopped."""
+    from tubelet.training.command import train_codec
+
+    train_codec(arguments)
+
+
+def world(arguments: list[str]) -> None:
+    """Write clips of the procedural world as a folder of mp4 with metadata.jsonl."""
+    import tyro
+
+    from tubelet.data.command import write_world
+
+    tyro.cli(write_world, args=arguments, prog="tubelet world")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "generate": generate,
+    "train": train,
+    "train-codec": train_codec,
+    "world": world,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand. Exit codes: 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        sys.exit(0 if words else 2)
+    if words[0] == "--version":
+        print(f"tubelet {__version__}")
+        sys.exit(0)
+    try:
+        if words[0] not in COMMANDS:
+            raise InputError(f"unknown command {words[0]!r}; {near_miss(words[0], list(COMMANDS))}")
+        COMMANDS[words[0]](words[1:])
+    except (InputError, OSError) as error:
+        print(f"tubelet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("tubelet: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def overview() -> str:
+    """The top-level help."""
+    rows = [f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    head = "usage: tubelet COMMAND ...\n\nText-to-video diffusion to train, sample and measure.\n"
+    return "\n".join([head, *rows, "", "tubelet COMMAND --help says more; --version prints the version."])

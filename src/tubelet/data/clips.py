@@ -1,0 +1,192 @@
+"""Clips: what training sees, wherever they come from; and the ordinary folder that holds them.
+
+folder/metadata.jsonl    one line a clip: {"file_name": "train/00000.mp4", "caption": "...", anything else}
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, get_args
+
+from torch import Tensor
+
+from tubelet.errors import InputError, near_miss
+from tubelet.video import read_video, write_video
+
+METADATA = "metadata.jsonl"
+Split = Literal["train", "held_out", "all"]
+
+
+class Clips(Protocol):
+    """Clips of one size [F, H, W] and rate `fps`; `fingerprint` changes with anything that they yield."""
+
+    fingerprint: str
+    fps: float
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def frames(self, index: int) -> Tensor:
+        """The frames of one clip, uint8 [F, H, W, 3]."""
+        ...
+
+    def captions(self, index: int) -> list[str]:
+        """All that may be said of it; the first is the usual one."""
+        ...
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """What else is known of it."""
+        ...
+
+
+class FolderClips:
+    """A folder of equal-sized video files with metadata.jsonl.
+
+    Lines have file_name (relative, with /), caption (a string) or captions (a list); other fields are
+    attributes. About the share `held_out` of the clips is kept from training, chosen by a hash of the field
+    `source` where there is one, so that the clips of one source never straddle the split, else of file_name;
+    clips added later move no others. Raises InputError naming the line or file that is missing, malformed or
+    of another size.
+    """
+
+    def __init__(self, folder: str | Path, split: Split = "all", held_out: float = 0.05) -> None:
+        if split not in get_args(Split):
+            raise InputError(f"split {split!r} is unknown; {near_miss(split, get_args(Split))}")
+        if not 0 <= held_out <= 1:
+            raise InputError(f"held_out is {held_out}; expected a share from 0 to 1")
+        self.folder = Path(folder)
+        content = _content(self.folder)
+        lines = list(_lines(self.folder / METADATA, content))
+        sizes = [_size(self.folder, line["file_name"]) for line in lines]
+        first = read_video(self.folder / lines[0]["file_name"])
+        self.fps = first.fps
+        self.shape = tuple(first.frames.shape[:3])  # F, H, W
+        self._lines = [line for line in lines if split == "all" or _split(line, held_out) == split]
+        if not self._lines:
+            raise InputError(
+                f"{self.folder}: none of its {len(lines)} clips is in the split {split!r} with held_out = "
+                f"{held_out}; choose another share, or add clips of other sources"
+            )
+        told = json.dumps([hashlib.sha256(content).hexdigest(), sizes, split, held_out])
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """How many clips the split holds."""
+        return len(self._lines)
+
+    def frames(self, index: int) -> Tensor:
+        """The frames of one clip, uint8 [F, H, W, 3], all of the folder's first clip's size."""
+        file = self.folder / self._lines[index]["file_name"]
+        frames = read_video(file).frames
+        if tuple(frames.shape[:3]) != self.shape:
+            raise InputError(
+                f"{file} is {_times(frames.shape[:3])} (frames x height x width), the folder's first clip is "
+                f"{_times(self.shape)}; bring all clips to one size, or move this one elsewhere"
+            )
+        return frames
+
+    def captions(self, index: int) -> list[str]:
+        """The caption, or all captions, of one clip."""
+        line = self._lines[index]
+        return list(line["captions"]) if "captions" in line else [line["caption"]]
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """The fields of its line other than file_name, caption and captions."""
+        own = ("file_name", "caption", "captions")
+        return {key: value for key, value in self._lines[index].items() if key not in own}
+
+
+def write_clips(clips: Clips, folder: str | Path, *, progress: Callable[[int], None] | None = None) -> None:
+    """Write clips as a folder that `FolderClips` reads: train/00000.mp4 ... and, last of all, metadata.jsonl.
+
+    The files are h264 at their own size (yuv420p: nearly, not exactly, the same pixels). `progress` is called
+    with the number of clips written so far. Raises InputError when `folder` holds anything already.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not an empty folder; choose a new one, or empty it")
+    (folder / "train").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index in range(len(clips)):
+        name = f"train/{index:05d}.mp4"
+        write_video(folder / name, clips.frames(index), fps=clips.fps, enlarge=False, crf=4)
+        captions = clips.captions(index)
+        line = {**clips.attributes(index), "file_name": name, "caption": captions[0], "captions": captions}
+        lines.append(json.dumps(line) + "\n")
+        if progress is not None:
+            progress(index + 1)
+    beside = folder / f".{METADATA}"
+    beside.write_text("".join(lines), encoding="utf-8")
+    os.replace(beside, folder / METADATA)
+
+
+def _content(folder: Path) -> bytes:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder of clips; check the path")
+    if not (folder / METADATA).is_file():
+        raise InputError(
+            f"{folder / METADATA} is missing; write a line such as "
+            '{"file_name": "a.mp4", "caption": "..."} for each clip'
+        )
+    return (folder / METADATA).read_bytes()
+
+
+def _lines(file: Path, content: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of metadata.jsonl, each checked; blank ones are passed over."""
+    empty = True
+    for number, text in enumerate(content.splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{file} line {number} is not JSON ({error}); mend or delete the line"
+            ) from error
+        fault = _fault(line)
+        if fault:
+            raise InputError(f"{file} line {number}: {fault}")
+        empty = False
+        yield line
+    if empty:
+        raise InputError(f"{file} names no clips; write one line for each")
+
+
+def _fault(line: Any) -> str | None:
+    """What is wrong with a line, and the remedy."""
+    if not isinstance(line, dict):
+        return 'expected an object such as {"file_name": "a.mp4", "caption": "..."}'
+    name = line.get("file_name")
+    if not isinstance(name, str) or not name:
+        return "file_name is missing; name the clip's file, relative to the folder"
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or Path(name).is_absolute():
+        return (
+            f"file_name {name!r} leaves the folder; move the file into it and name it relative to the folder"
+        )
+    captions = line.get("captions", [line.get("caption")])
+    if not isinstance(captions, list) or not captions or not all(isinstance(c, str) for c in captions):
+        return "expected caption (a string) or captions (a list of strings); add one"
+    return None
+
+
+def _size(folder: Path, name: str) -> int:
+    try:
+        return (folder / name).stat().st_size
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder / name} is missing, but {METADATA} names it; put it back, or delete its line"
+        ) from error
+
+
+def _split(line: dict[str, Any], held_out: float) -> str:
+    key = str(line.get("source", line["file_name"]))
+    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+    return "held_out" if place < held_out else "train"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)

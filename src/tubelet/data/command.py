@@ -1,0 +1,42 @@
+"""What `tubelet world` calls."""
+
+import sys
+from pathlib import Path
+
+from tubelet.data.clips import write_clips
+from tubelet.data.world import WorldClips, WorldConfig
+
+
+def write_world(
+    out: Path,
+    count: int,
+    split: str = "train",
+    num_frames: int = 17,
+    height: int = 64,
+    width: int = 64,
+    fps: float = 8.0,
+    seed: int = 0,
+) -> None:
+    """Write clips of the procedural world as an ordinary folder of mp4 files with metadata.jsonl.
+
+    Args:
+        out: The folder to make.
+        count: How many clips.
+        split: train, held_out, or unseen_pairs (attribute pairs that training never sees).
+        num_frames: Frames of a clip.
+        height: Pixels.
+        width: Pixels.
+        fps: Frames a second.
+        seed: Another seed is another world of scenes.
+    """
+    config = WorldConfig(num_frames=num_frames, height=height, width=width, fps=fps, seed=seed)
+    done = 0
+
+    def progress(number: int) -> None:
+        nonlocal done
+        done = number
+        if number % 100 == 0 or number == count:
+            print(f"{number}/{count} clips", file=sys.stderr)
+
+    write_clips(WorldClips(config, count, split=split), out, progress=progress)
+    print(f"{done} clips in {out}, with metadata.jsonl")

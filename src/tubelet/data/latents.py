@@ -1,0 +1,117 @@
+"""Encode once: latents and text states of a set of clips, in shards under a key of everything they depend on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
+from tubelet.data.clips import Clips
+from tubelet.draws import stream
+from tubelet.gaussians import Gaussian
+from tubelet.shapes import Text
+from tubelet.text.encoder import TextEncoder
+from tubelet.video import to_video
+
+SHARD = 512  # clips in a file: what an interrupted encoding loses at most
+BATCH = 16
+VERSION = 1  # of the layout of the shards
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Clips as posteriors of latents (bf16) and text states, `phrasings` captions each."""
+
+    shards: list[dict[str, Tensor]]
+    count: int
+    phrasings: int
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return self.count
+
+    def posterior(self, index: int) -> Gaussian:
+        """Of clip `index`: mean and log variance [C, f, h, w], float32."""
+        shard, row = self.shards[index // SHARD], index % SHARD
+        return Gaussian(shard["mean"][row].float(), shard["log_var"][row].float())
+
+    def text(self, index: int, phrasing: int) -> Text:
+        """The states of one caption of clip `index`: a Text of one prompt, float32."""
+        shard, row = self.shards[index // SHARD], index % SHARD * self.phrasings + phrasing
+        start, stop = (int(x) for x in shard["starts"][row : row + 2])
+        tokens = shard["tokens"][start:stop].float()[None]
+        return Text(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), shard["whole"][row].float()[None])
+
+
+def encode_clips(
+    clips: Clips,
+    codec: CausalCodec | IdentityCodec,
+    codec_hash: str,
+    encoder: TextEncoder,
+    *,
+    phrasings: int,
+    cache: Path,
+    progress: Callable[[int], None] | None = None,
+) -> Encoded:
+    """All clips encoded, from the cache where it has them. `progress` receives the number of clips done.
+
+    The cache folder is named by a hash of clips, codec, text encoder and phrasings, so nothing stale is ever read;
+    shards are written aside and renamed, so an interrupted call goes on where it stopped.
+    """
+    parts = [VERSION, clips.fingerprint, len(clips), codec_hash, encoder.fingerprint, phrasings]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    folder = cache / key
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for first in range(0, len(clips), SHARD):
+        file = folder / f"{first // SHARD:05d}.safetensors"
+        if not file.exists():
+            numbers = range(first, min(first + SHARD, len(clips)))
+            aside = file.with_suffix(f".writing-{os.getpid()}")
+            save_file(_encode_shard(clips, numbers, codec, encoder, phrasings), aside)
+            os.replace(aside, file)
+        shards.append(load_file(file))
+        if progress:
+            progress(min(first + SHARD, len(clips)))
+    return Encoded(shards, len(clips), phrasings)
+
+
+@torch.no_grad()
+def _encode_shard(
+    clips: Clips,
+    numbers: range,
+    codec: CausalCodec | IdentityCodec,
+    encoder: TextEncoder,
+    phrasings: int,
+) -> dict[str, Tensor]:
+    means, log_vars, captions = [], [], []
+    for start in range(numbers.start, numbers.stop, BATCH):
+        batch = range(start, min(start + BATCH, numbers.stop))
+        video = to_video(torch.stack([clips.frames(i) for i in batch]))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            posterior = codec.encode(video)
+        means.append(posterior.mean.bfloat16())
+        log_vars.append(posterior.log_var.bfloat16().expand_as(posterior.mean))
+    for i in numbers:
+        captions += chosen_captions(clips.captions(i), i, phrasings)
+    text = encoder.encode(captions)
+    lengths = text.mask.sum(1)
+    return {
+        "mean": torch.cat(means),
+        "log_var": torch.cat(log_vars).contiguous(),
+        "tokens": text.tokens[text.mask].bfloat16(),
+        "starts": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        "whole": text.whole.bfloat16(),
+    }
+
+
+def chosen_captions(captions: list[str], clip: int, phrasings: int) -> list[str]:
+    """`phrasings` of a clip's captions, different ones while there are enough, drawn by the clip's number."""
+    order = stream(clip).permutation(len(captions))
+    return [captions[order[i % len(captions)]] for i in range(phrasings)]

@@ -1,0 +1,72 @@
+"""The order of samples as a pure function of (seed, sample number), and batches of them by workers."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tubelet.draws import stream
+
+ORDER = 0x0D  # sets the stream of the epochs' orders apart from the samples' own draws
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The permutation of 0..size-1 that epoch number `epoch` visits."""
+    return stream(seed, ORDER, epoch).permutation(size)
+
+
+def clip_of(seed: int, number: int, size: int) -> int:
+    """Which of `size` clips global sample number `number` trains on; each once an epoch."""
+    return int(epoch_order(seed, number // size, size)[number % size])
+
+
+class _Samples(Dataset):
+    def __init__(self, fetch: Callable[[int], dict[str, Any]], total: int):
+        self.fetch, self.total = fetch, total
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return self.fetch(number)
+
+
+class _Batches:
+    def __init__(self, start: int, stop: int, size: int):
+        self.start, self.stop, self.size = start, stop, size
+
+    def __iter__(self) -> Iterator[range]:
+        for first in range(self.start, self.stop, self.size):
+            yield range(first, first + self.size)
+
+    def __len__(self) -> int:
+        return (self.stop - self.start) // self.size
+
+
+def batches(
+    fetch: Callable[[int], dict[str, Any]],
+    collate: Callable[[list[dict[str, Any]]], Any],
+    *,
+    start: int,
+    stop: int,
+    size: int,
+    workers: int,
+) -> Iterator[Any]:
+    """Batches of samples start..stop-1 in order, `size` at a time; what `fetch` draws is keyed by the number."""
+    return iter(
+        DataLoader(
+            _Samples(fetch, stop),
+            batch_sampler=_Batches(start, stop, size),
+            collate_fn=collate,
+            num_workers=workers,
+            worker_init_fn=_one_thread if workers else None,
+        )
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""The denoiser: a diffusion transformer over space-time tubelets."""

@@ -1,0 +1,77 @@
+"""One block: norm, attend, read the prompt, feed forward."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet.model.attention import FOLDINGS, CrossAttention, HeadNorm, SelfAttention
+from tubelet.model.conditioning import modulate
+from tubelet.model.linear import Linear
+from tubelet.model.positions import Rotary
+from tubelet.model.tubelets import Grid
+from tubelet.shapes import Text
+
+
+class Prompt(NamedTuple):
+    """Text as the blocks read it: states [B, L + 1, D] and mask [B, 1, 1, L + 1] (True may be seen)."""
+
+    states: Tensor
+    mask: Tensor
+
+
+class ReadPrompt(nn.Module):
+    """Text states at the model's width, after one learned state that stands for "nothing".
+
+    It can always be seen, so that a prompt without any token is a valid one.
+    """
+
+    def __init__(self, text_width: int, width: int) -> None:
+        super().__init__()
+        self.project = Linear(text_width, width)
+        self.norm = HeadNorm(width)
+        self.nothing = nn.Parameter(torch.zeros(width))
+
+    def forward(self, text: Text) -> Prompt:
+        """Text of tokens [B, L, E] -> states [B, L + 1, D] and their mask."""
+        states = self.norm(self.project(text.tokens))
+        nothing = self.nothing.to(states.dtype).expand(len(states), 1, -1)
+        mask = F.pad(text.mask, (1, 0), value=True)
+        return Prompt(torch.cat((nothing, states), dim=1), mask[:, None, None])
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.inner = Linear(width, ratio * width)
+        self.outer = Linear(ratio * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        return self.outer(F.gelu(self.inner(tokens), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Tokens that attend, read the prompt and think; a fresh block changes nothing."""
+
+    def __init__(self, width: int, heads: int, folding: str, mlp_ratio: int) -> None:
+        super().__init__()
+        self.folding = FOLDINGS[folding]
+        self.table = nn.Parameter(torch.zeros(6 * width))
+        self.attentions = nn.ModuleDict(
+            {name: SelfAttention(width, heads) for name in self.folding.attentions}
+        )
+        self.read = CrossAttention(width, heads)
+        self.feed_forward = FeedForward(width, mlp_ratio)
+
+    def forward(self, tokens: Tensor, grid: Grid, turn: Rotary, modulation: Tensor, prompt: Prompt) -> Tensor:
+        """Tokens [B, N, D], modulation [B, 1 or N, 6 D] -> [B, N, D]."""
+        steer = (modulation + self.table).to(tokens.dtype).chunk(6, dim=-1)  # six of [B, 1 or N, D]
+        seen = self.folding.apply(self.attentions, modulate(tokens, *steer[:2]), grid, turn)
+        tokens = torch.addcmul(tokens, steer[2], seen)
+        tokens = tokens + self.read(tokens, *prompt)
+        thought = self.feed_forward(modulate(tokens, *steer[3:5]))
+        return torch.addcmul(tokens, steer[5], thought)

@@ -1,0 +1,81 @@
+"""Time and the whole prompt -> shift, scale, gate (adaLN-Zero with one modulation shared by all blocks)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet.model.linear import Linear
+
+TIME_FEATURES = 256
+PERIODS = 10_000.0  # the slowest wave; made for the steps 1 .. 1000 of DDPM, hence 1000 t
+
+
+def time_features(t: Tensor) -> Tensor:
+    """cos and sin of 1000 t at TIME_FEATURES / 2 frequencies, 1 down to 1 / PERIODS: [...] -> [..., 256]."""
+    half = TIME_FEATURES // 2
+    frequency = torch.exp(torch.arange(half, device=t.device) * (-math.log(PERIODS) / half))
+    angle = 1000 * t[..., None].float() * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def token_times(t: Tensor, size: tuple[int, ...], tubelet: tuple[int, int, int]) -> Tensor:
+    """The time of each token, the latest among its latents: [B, 1, f, h, w], broadcastable -> [B, N].
+
+    A t that is constant in each sample stays [B, 1], which spares computing a modulation for each token.
+    """
+    if t.dim() == 0 or t[0, 0].numel() == 1:
+        return t.reshape(-1, 1)
+    t = t[:, 0].expand(-1, *size)  # [B, f, h, w]
+    for axis, part in enumerate(tubelet):
+        t = t.unflatten(axis + 1, (-1, part)).amax(axis + 2)
+    return t.flatten(1)  # [B, N]
+
+
+class Signal(nn.Module):
+    """What steers every block: an embedding of time plus one of the whole prompt."""
+
+    def __init__(self, width: int, text_width: int) -> None:
+        super().__init__()
+        self.time_in = Linear(TIME_FEATURES, width)
+        self.time_out = Linear(width, width)
+        self.whole = Linear(text_width, width, bias=False)  # time_out has the bias
+
+    def forward(self, times: Tensor, whole: Tensor) -> Tensor:
+        """Times [B, 1 or N] and prompts [B, E] -> [B, 1 or N, D]."""
+        time = self.time_out(F.silu(self.time_in(time_features(times))))
+        return time + self.whole(whole)[:, None]
+
+
+class Modulation(nn.Module):
+    """The signal as shift, scale and gate, for attention and for the feed forward.   [PixArt 2.3]
+
+    All blocks share it and each adds a learned table of its own; zero at first, so every gate is shut.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = Linear(width, 6 * width, bias=False, zero=True)  # the tables are the biases
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """[B, 1 or N, D] -> [B, 1 or N, 6 D]."""
+        return self.project(F.silu(signal))
+
+
+def modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """norm(tokens) * (1 + scale) + shift; tokens [B, N, D], shift and scale broadcast to them."""
+    return torch.addcmul(shift, F.layer_norm(tokens, tokens.shape[-1:]), 1 + scale)
+
+
+class FinalNorm(nn.Module):
+    """The norm before the output, shifted and scaled by the signal."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = Linear(width, 2 * width, zero=True)
+
+    def forward(self, tokens: Tensor, signal: Tensor) -> Tensor:
+        """[B, N, D] and [B, 1 or N, D] -> [B, N, D]."""
+        shift, scale = self.project(F.silu(signal)).to(tokens.dtype).chunk(2, dim=-1)
+        return modulate(tokens, shift, scale)

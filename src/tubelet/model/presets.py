@@ -1,0 +1,23 @@
+"""The table of sizes, each with its number of parameters under the default channels and text width."""
+
+from tubelet.errors import InputError, near_miss
+from tubelet.model.transformer import TransformerConfig
+
+#          width depth heads  parameters
+# fmt: off
+SIZES = {
+    "nano": (  96,    4,    4,    791_872),
+    "mini": ( 256,    8,    4,  9_315_392),  # the one that ships
+}
+# fmt: on
+
+
+def preset(name: str) -> TransformerConfig:
+    """The config of a size by its name; change other fields with `dataclasses.replace`.
+
+    Raises InputError for a name that is not in the table.
+    """
+    if name not in SIZES:
+        raise InputError(f"size {name!r} is unknown; {near_miss(name, list(SIZES))}")
+    width, depth, heads, _ = SIZES[name]
+    return TransformerConfig(width=width, depth=depth, heads=heads)

@@ -1,0 +1,1 @@
+"""What generates: prompts in, videos out."""

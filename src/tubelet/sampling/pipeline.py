@@ -1,0 +1,231 @@
+"""VideoPipeline: a checkpoint as one callable, with the names diffusers' users know."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tubelet import __version__, checkpoint
+from tubelet.autoencoder.codec import CausalCodec, IdentityCodec, codec_of, codec_part
+from tubelet.checkpoint import Part
+from tubelet.diffusion.guidance import guide
+from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.reverse import Reverse
+from tubelet.diffusion.samplers import SAMPLERS, time_grid
+from tubelet.draws import normal, stream
+from tubelet.errors import InputError, near_miss
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
+from tubelet.sampling.output import VideoOutput
+from tubelet.shapes import Text
+from tubelet.text.encoder import TextEncoder, make_encoder
+
+DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
+BATCH = 8  # videos denoised together: a bound on memory
+OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+SEED_RANGE = 2**63 - 1
+
+Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """How the denoiser was trained and is sampled: path, target, sampler, the shift of the time grid, trained sizes."""
+
+    path: str = "rectified_flow"
+    target: str = "velocity"
+    sampler: str = "euler"
+    shift: float = 1.0
+    num_frames: int = 17
+    height: int = 64
+    width: int = 64
+    fps: float = 8.0
+
+
+class VideoPipeline:
+    """Text to video. Built by `from_pretrained`; its parts are public: codec, transformer, text_encoder, scheduler."""
+
+    def __init__(
+        self,
+        codec: CausalCodec | IdentityCodec,
+        transformer: VideoTransformer,
+        text_encoder: TextEncoder,
+        scheduler: Scheduler,
+        hash: str = "",
+    ):
+        self.codec, self.transformer = codec.eval(), transformer.eval()
+        self.text_encoder, self.scheduler, self.hash = text_encoder, scheduler, hash
+        self.reverse = Reverse(make_path(scheduler.path), scheduler.target)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path | None = None) -> Self:
+        """The checkpoint in `folder`, or the one that ships. Every file is verified; InputError where one is damaged."""
+        saved = checkpoint.load(DEFAULT if folder is None else folder)
+        missing = {"autoencoder", "transformer", "text_encoder", "scheduler"} - set(saved.parts)
+        if missing:
+            raise InputError(f"{folder} has no {', '.join(sorted(missing))}; give the folder `tubelet train` made")
+        text = saved.parts["text_encoder"].config
+        encoder = make_encoder(text["name"])
+        if encoder.fingerprint != text["fingerprint"]:
+            raise InputError(
+                f"{folder or 'the shipped checkpoint'} was trained with another build of the text encoder "
+                f"{text['name']!r}; install the one it names: {text['fingerprint']}"
+            )
+        part = saved.parts["transformer"]
+        transformer = VideoTransformer(TransformerConfig(**part.config))
+        transformer.load_state_dict({name: value.float() for name, value in part.tensors.items()})
+        scheduler = Scheduler(**saved.parts["scheduler"].config)
+        return cls(codec_of(saved.parts["autoencoder"]), transformer, encoder, scheduler, saved.hash)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a checkpoint folder that `from_pretrained` reads."""
+        parts = self.parts()
+        checkpoint.save(folder, parts, {"library": "tubelet", "version": __version__, "parts": sorted(parts)})
+
+    def parts(self) -> dict[str, Part]:
+        """The checkpoint's parts; the text encoder is named, its weights are not copied."""
+        encoder = self.text_encoder
+        return {
+            "autoencoder": codec_part(self.codec),
+            "transformer": Part(
+                dataclasses.asdict(self.transformer.config), dict(self.transformer.state_dict())
+            ),
+            "text_encoder": Part({"name": encoder.name, "fingerprint": encoder.fingerprint}),
+            "scheduler": Part(dataclasses.asdict(self.scheduler)),
+        }
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the networks to a device; noise is always drawn on the CPU."""
+        self.codec.to(device)
+        self.transformer.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 4.0,
+        num_videos_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | None = None,
+        sampler: str | None = None,
+        output_type: str = "np",
+        callback_on_step_end: Callback | None = None,
+    ) -> VideoOutput:
+        """Videos of the prompts, `num_videos_per_prompt` of each, in the prompts' order.
+
+        Sizes default to those trained on. guidance_scale 1 is the model as trained; negative_prompt stands where the
+        empty prompt would. `seed` S gives video i the noise stream (S, i); a `generator` draws one number per video,
+        a list gives one each; neither means fresh noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1], "pt"
+        [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
+        may return {"latents": x} to replace them. Raises InputError for sizes, steps and names that do not fit.
+        """
+        plan = self.scheduler
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts or num_videos_per_prompt < 1:
+            raise InputError("nothing to make: give at least one prompt and --num-videos-per-prompt 1 or more")
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type {output_type!r} is unknown; {near_miss(output_type, OUTPUT_TYPES)}")
+        draw = self.sampler(sampler or plan.sampler)
+        times = time_grid(num_inference_steps, plan.shift)
+        size = (num_frames or plan.num_frames, height or plan.height, width or plan.width)
+        shape = self.codec.latent_shape(*size)
+        wanted = [p for p in prompts for _ in range(num_videos_per_prompt)]
+        keys = noise_keys(len(wanted), seed, generator)
+        negatives = spread_negative(negative_prompt, prompts, num_videos_per_prompt)
+        videos = []
+        for first in range(0, len(wanted), BATCH):
+            some = slice(first, first + BATCH)
+            text = self.text_encoder.encode(wanted[some])
+            against = self.text_encoder.encode(negatives[some]) if guidance_scale != 1 else None
+            sources = [stream(*key) for key in keys[some]]
+            denoise = self.guided(text, against, guidance_scale)
+            latents = self.denoised(draw, denoise, sources, shape, times, callback_on_step_end)
+            videos.append(latents if output_type == "latent" else self.codec.decode(latents).clamp(-1, 1).cpu())
+        recipe = {
+            "prompt": wanted, "negative_prompt": negatives, "keys": keys, "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale, "sampler": sampler or plan.sampler, "num_frames": size[0],
+            "height": size[1], "width": size[2], "checkpoint": self.hash, "version": __version__,
+            "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": BATCH,
+        }  # fmt: skip
+        return VideoOutput.of(torch.cat(videos), output_type, plan.fps, recipe)
+
+    def guided(self, text: Text, against: Text | None, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """denoise(xt [B, C, f, h, w], t [B]) with classifier-free guidance; `against` None means scale 1."""
+        device = next(self.transformer.parameters()).device
+        count = len(text)
+        both = (text if against is None else Text.concatenate([text, against])).to(device)
+
+        def denoise(xt: Tensor, t: Tensor) -> Tensor:
+            time = t.to(device, torch.float32).view(-1, 1, 1, 1, 1)
+            if against is None:
+                return self.transformer(xt, time, both)
+            prediction = self.transformer(torch.cat([xt, xt]), torch.cat([time, time]), both)
+            return guide(prediction[:count], prediction[count:], scale)
+
+        return denoise
+
+    def denoised(
+        self,
+        draw: Callable[..., Any],
+        denoise: Callable[[Tensor, Tensor], Tensor],
+        sources: list[np.random.Generator],
+        shape: tuple[int, ...],
+        times: list[float],
+        callback: Callback | None,
+    ) -> Tensor:
+        """Latents [B, C, f, h, w] from noise, one stream per video."""
+        device = next(self.transformer.parameters()).device
+
+        def noise() -> Tensor:
+            return torch.stack([normal(source, shape) for source in sources]).to(device)
+
+        x = noise()
+        for step, x in enumerate(draw(denoise, x, self.reverse, times, noise=noise)):
+            if callback is not None:
+                changed = callback(self, step, times[step], {"latents": x})
+                if changed and "latents" in changed:
+                    x.copy_(changed["latents"])
+        return x
+
+    def sampler(self, name: str) -> Callable[..., Any]:
+        """The sampler of that name."""
+        if name not in SAMPLERS:
+            raise InputError(f"--sampler {name!r} is unknown; {near_miss(name, list(SAMPLERS))}")
+        return SAMPLERS[name]
+
+
+def noise_keys(
+    count: int, seed: int | None, generator: torch.Generator | Sequence[torch.Generator] | None
+) -> list[tuple[int, ...]]:
+    """The key of each video's noise stream: (seed, i), or a number drawn from its generator."""
+    if seed is not None:
+        if generator is not None or not 0 <= seed <= SEED_RANGE:
+            raise InputError(f"--seed {seed}: give a seed from 0 to 2^63 - 1, or a generator, not both")
+        return [(seed, i) for i in range(count)]
+    if isinstance(generator, torch.Generator) or generator is None:
+        source = generator or torch.Generator().manual_seed(int(np.random.SeedSequence().generate_state(1)[0]))
+        sources: Sequence[torch.Generator] = [source] * count
+    else:
+        sources = generator
+    if len(sources) != count:
+        raise InputError(f"{len(sources)} generators for {count} videos; give one, or one for each video")
+    return [(int(torch.randint(SEED_RANGE, (), generator=g, device=g.device)),) for g in sources]
+
+
+def spread_negative(negative: str | Sequence[str] | None, prompts: list[str], each: int) -> list[str]:
+    """One negative prompt per video; "" where none is given."""
+    texts = [negative or ""] * len(prompts) if isinstance(negative, str | None) else list(negative)
+    if len(texts) != len(prompts):
+        raise InputError(f"{len(texts)} negative prompts for {len(prompts)} prompts; give one, or one for each")
+    return [text for text in texts for _ in range(each)]

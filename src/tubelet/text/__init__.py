@@ -1,0 +1,1 @@
+"""Prompts to token states: tokenizer.py, bert.py, encoder.py."""

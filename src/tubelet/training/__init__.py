@@ -1,0 +1,1 @@
+"""What runs for hours: one loop for codec and denoiser."""

@@ -1,0 +1,101 @@
+"""Training the codec: clips in, reconstruction and a small KL out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tubelet.autoencoder.codec import CausalCodec, codec_part, make_codec
+from tubelet.autoencoder.objective import codec_loss, psnr
+from tubelet.checkpoint import Part
+from tubelet.data.loader import clip_of
+from tubelet.data.source import held_out_clips, training_clips
+from tubelet.draws import normal, stream
+from tubelet.errors import InputError
+from tubelet.training.config import CodecRun
+from tubelet.training.log import Log
+from tubelet.video import to_frames, to_video
+
+CHUNK = 16  # clips encoded at a time where nothing is trained
+STANDARDISE_CLIPS = 128  # training clips whose sampled latents give the mean and std
+PREVIEW_CLIPS = 4
+
+
+class CodecTask:
+    """A codec, initialised as PCA of training clips, and the clips it learns from."""
+
+    def __init__(self, run: CodecRun, log: Log):
+        self.run = run
+        self.clips, held_out = training_clips(run.data), held_out_clips(run.data)
+        self.held_out_frames = torch.stack([held_out.frames(i) for i in range(min(len(held_out), run.data.held_out))])
+        torch.manual_seed(run.loop.seed)
+        model = make_codec(run.codec)
+        if not isinstance(model, CausalCodec):
+            raise InputError("the identity codec has nothing to train; use it from `tubelet train` with a codec config")
+        self.model = model.to(memory_format=torch.channels_last)
+        frames = self.frames_of([clip_of(run.loop.seed, n, len(self.clips)) for n in range(run.pca_clips)])
+        self.latent_shape = model.latent_shape(*frames.shape[1:4])
+        variances = model.fit_pca(to_video(frames))
+        kept = float(variances[: run.codec.latent_channels].sum() / variances.sum())
+        start = self.held_out()
+        log.event("pca", clips=len(frames), variance_kept=kept, **start)
+        log.say(f"PCA-{run.codec.latent_channels} of the same blocks: {start['psnr']:.2f} dB held out")
+
+    def frames_of(self, numbers: list[int]) -> Tensor:
+        """Training clips by number, uint8 [B, F, H, W, 3]."""
+        return torch.stack([self.clips.frames(i) for i in numbers])
+
+    def fetch(self, number: int) -> dict[str, Any]:
+        """A training clip and the noise that samples its posterior."""
+        source = stream(self.run.loop.seed, number)
+        frames = self.clips.frames(clip_of(self.run.loop.seed, number, len(self.clips)))
+        return {"frames": frames, "noise": normal(source, self.latent_shape)}
+
+    def collate(self, items: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """Video [B, 3, F, H, W] and noise [B, C, f, h, w]."""
+        frames = torch.stack([item["frames"] for item in items])
+        return to_video(frames), torch.stack([item["noise"] for item in items])
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The codec's objective and its terms."""
+        video, noise = batch
+        posterior = self.model.posterior(video)
+        reconstruction = self.model.reconstruct(posterior.sample(noise))
+        return codec_loss(self.run.objective, video, reconstruction, posterior)
+
+    def held_out(self) -> dict[str, float]:
+        """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone."""
+        errors, first = [], []
+        with torch.no_grad():
+            for frames in self.held_out_frames.split(CHUNK):
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    video = to_video(frames)
+                    decoded = self.model.reconstruct(self.model.posterior(video).mean).clamp(-1, 1)
+                squared = (decoded - video).square().mean((1, 3, 4))                 # [B, F]
+                errors.append(squared.mean(1))
+                first.append(squared[:, 0])
+        mean_error, first_error = torch.cat(errors).mean(), torch.cat(first).mean()
+        return {"psnr": float(psnr(mean_error)), "psnr_first": float(psnr(first_error))}
+
+    def preview(self) -> Tensor:
+        """Held-out clips above, their reconstructions below: uint8 [F, 2H, nW, 3]."""
+        video = to_video(self.held_out_frames[:PREVIEW_CLIPS])
+        decoded = self.model.reconstruct(self.model.posterior(video).mean)
+        rows = [torch.cat(list(to_frames(x)), 2) for x in (video, decoded)]
+        return torch.cat(rows, 1)
+
+    def parts(self) -> dict[str, Part]:
+        """The codec, standardised by the sampled latents of training clips."""
+        mean, std = self.sampled_moments()
+        self.model.standardise(mean, std)
+        return {"autoencoder": codec_part(self.model)}
+
+    @torch.no_grad()
+    def sampled_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel of sampled latents, [C] each."""
+        latents = []
+        for start in range(0, min(STANDARDISE_CLIPS, len(self.clips)), CHUNK):
+            posterior = self.model.posterior(to_video(self.frames_of(list(range(start, min(start + CHUNK, len(self.clips)))))))
+            latents.append(posterior.sample(normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape))))
+        values = torch.cat(latents).transpose(0, 1).flatten(1)                       # [C, everything]
+        return values.mean(1), values.std(1)

@@ -1,0 +1,46 @@
+"""What `tubelet train` and `tubelet train-codec` call."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from tubelet.errors import InputError
+from tubelet.training.config import CodecRun, DenoiserRun, read_run, to_dict
+from tubelet.training.log import Log
+from tubelet.training.loop import Task, train
+
+Run = TypeVar("Run", CodecRun, DenoiserRun)
+
+
+def train_codec(arguments: list[str]) -> None:
+    """CONFIG and flags -> a trained codec in loop.out."""
+    from tubelet.training.codec_task import CodecTask
+
+    _train(CodecRun, CodecTask, arguments, "tubelet train-codec")
+
+
+def train_denoiser(arguments: list[str]) -> None:
+    """CONFIG and flags -> a trained pipeline in loop.out."""
+    from tubelet.training.denoiser_task import DenoiserTask
+
+    _train(DenoiserRun, DenoiserTask, arguments, "tubelet train")
+
+
+def _train(kind: type[Run], make: Callable[[Run, Log], Task], arguments: list[str], name: str) -> None:
+    run = run_of(kind, arguments, name)
+    log = Log(Path(run.loop.out))
+    train(make(run, log), run.loop, to_dict(run), log)
+
+
+def run_of(kind: type[Run], arguments: list[str], name: str) -> Run:
+    """The run of a command line: CONFIG first, then a flag for any field; `--data FOLDER` means --data.folder."""
+    if not arguments or arguments[0].startswith("-"):
+        if {"-h", "--help"} & set(arguments):
+            print(f"usage: {name} CONFIG [--data FOLDER] [--FIELD VALUE ...]\n\n{kind.__doc__}\n")
+            print(f"`{name} CONFIG --help` lists every field with the value CONFIG gives it.")
+            raise SystemExit(0)
+        raise InputError(f"{name} needs a config first, such as configs/denoiser.toml")
+    flags = ["--data.folder" if word == "--data" else word for word in arguments[1:]]
+    return tyro.cli(kind, default=read_run(kind, arguments[0]), args=flags, prog=f"{name} CONFIG")

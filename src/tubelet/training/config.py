@@ -1,0 +1,148 @@
+"""Run files: TOML to frozen dataclasses; a key nobody reads is an error."""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tubelet.autoencoder.codec import CodecConfig
+from tubelet.autoencoder.objective import CodecObjective
+from tubelet.data.source import DataConfig
+from tubelet.diffusion.objective import TimeSampling
+from tubelet.errors import InputError, near_miss
+from tubelet.model.transformer import TransformerConfig
+from tubelet.training.optim import OptimizerConfig, Schedule
+
+Run = TypeVar("Run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """What codec and denoiser training share.
+
+    out: folder of checkpoints and log.jsonl; a run found there is continued. resume_from: a step-* folder of another
+    run to branch from (a cool-down from the middle of a long run). batch_size: clips a step, in `micro_batches` pieces. average: EMA weight
+    decay per step. *_every: steps between lines of the log, held-out measurements, previews and checkpoints. keep:
+    checkpoints kept. precision: "bf16" (autocast) or "float32". compile: torch.compile (a minute first; needs g++).
+    """
+
+    out: str
+    resume_from: str | None = None
+    seed: int = 0
+    batch_size: int = 64
+    micro_batches: int = 1
+    workers: int = 0
+    max_norm: float = 1.0
+    average: float = 0.999
+    log_every: int = 20
+    held_out_every: int = 200
+    preview_every: int = 400
+    save_every: int = 200
+    keep: int = 2
+    precision: str = "bf16"
+    compile: bool = True
+    schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000))
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.micro_batches < 1 or self.batch_size % self.micro_batches:
+            raise InputError(
+                f"batch_size {self.batch_size} does not split into micro_batches {self.micro_batches}; "
+                f"try --loop.batch-size {max(1, self.batch_size // max(1, self.micro_batches)) * max(1, self.micro_batches)}"
+            )
+        if self.precision not in ("bf16", "float32"):
+            raise InputError(f"precision {self.precision!r} is unknown; {near_miss(self.precision, ['bf16', 'float32'])}")
+        for name in ("log_every", "held_out_every", "preview_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecRun:
+    """`tubelet train-codec`: data, the codec, what it minimises, and the loop. pca_clips: clips that PCA is fitted on."""
+
+    loop: LoopConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    objective: CodecObjective = field(default_factory=CodecObjective)
+    pca_clips: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserRun:
+    """`tubelet train`: data, the codec's checkpoint (its folder; "default" is the shipped one), text, path, model.
+
+    caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip.
+    """
+
+    loop: LoopConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    codec: str = "default"
+    text: str = "minilm"
+    captions: int = 2
+    caption_drop: float = 0.1
+    path: str = "rectified_flow"
+    target: str = "velocity"
+    times: TimeSampling = field(default_factory=TimeSampling)
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+
+
+def read_run(kind: type[Run], file: str | Path) -> Run:
+    """The run a TOML file describes. InputError names the file, the key and the near miss."""
+    try:
+        text = Path(file).read_text()
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"config {file} is not there; see configs/ for examples") from None
+    try:
+        return from_dict(kind, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"config {file} is not TOML: {error}") from None
+    except InputError as error:
+        raise InputError(f"config {file}: {error}") from None
+
+
+def from_dict(kind: type[Run], values: dict[str, Any], where: str = "") -> Run:
+    """A (nested) dataclass from plain values; unknown, missing and wrongly typed keys are refused by name."""
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    for key in values:
+        if key not in fields:
+            raise InputError(f"unknown key {where + key!r}; {near_miss(key, list(fields))}")
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise InputError(f"missing key {where + name!r}; add it")
+    return kind(**{key: _value(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where!r} must be a table, not {value!r}")
+        return from_dict(typing.cast(type, hint), value, where + ".")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where!r} must be a list, not {value!r}")
+        open_ended = arguments[-1] is ...
+        if not open_ended and len(value) != len(arguments):
+            raise InputError(f"{where!r} needs {len(arguments)} values, not {len(value)}")
+        return tuple(_value(arguments[0 if open_ended else i], item, where) for i, item in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise InputError(f"{where!r} must be {hint.__name__}, not {value!r}")
+    return value
+
+
+def to_dict(run: Any) -> dict[str, Any]:
+    """Plain JSON values of a (nested) dataclass; `from_dict` reads them back."""
+    return json.loads(json.dumps(dataclasses.asdict(run)))

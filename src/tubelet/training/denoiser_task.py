@@ -1,0 +1,157 @@
+"""Training the denoiser on latents and text states that were encoded once."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tubelet import checkpoint
+from tubelet.autoencoder.codec import CodecConfig, codec_of, make_codec
+from tubelet.checkpoint import Part
+from tubelet.data.latents import Encoded, encode_clips
+from tubelet.data.loader import clip_of
+from tubelet.data.source import held_out_clips, training_clips
+from tubelet.diffusion.objective import mean_squared
+from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.process import add_noise
+from tubelet.diffusion.targets import target_of
+from tubelet.draws import normal, stream
+from tubelet.errors import InputError
+from tubelet.model.transformer import VideoTransformer
+from tubelet.sampling.pipeline import DEFAULT, Scheduler, VideoPipeline
+from tubelet.shapes import Text
+from tubelet.text.encoder import make_encoder
+from tubelet.training.config import DenoiserRun
+from tubelet.training.log import Log, duration
+from tubelet.video import to_frames
+
+HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # the noise levels held-out loss is measured at
+HELD_OUT = 0x1E  # sets held-out noise apart from the noise of training
+CHUNK = 32  # held-out clips at a time
+PREVIEW_STEPS, PREVIEW_CLIPS = 16, 4
+
+Batch = tuple[Tensor, Tensor, Tensor, Text]
+
+
+class DenoiserTask:
+    """A transformer that predicts from noisy latents and a prompt, and the encoded clips it learns from."""
+
+    def __init__(self, run: DenoiserRun, log: Log):
+        self.run = run
+        clips, held_out = training_clips(run.data), held_out_clips(run.data)
+        self.codec, codec_hash = codec_for(run.codec)
+        self.encoder = make_encoder(run.text)
+        cache = Path(run.cache)
+
+        def encoded(which: Any, limit: int, phrasings: int, what: str) -> Encoded:
+            def progress(done: int, left: float) -> None:
+                log.line(f"encoding {what}: {done}/{min(limit, len(which))} clips  {duration(left)} left")
+
+            return encode_clips(
+                which, self.codec, codec_hash, self.encoder,
+                limit=limit, phrasings=phrasings, cache=cache, progress=progress,
+            )  # fmt: skip
+
+        self.data = encoded(clips, len(clips), run.captions, "training clips")
+        self.held = encoded(held_out, run.data.held_out, 1, "held-out clips")
+        self.held_captions = self.held.captions
+        self.null = self.encoder.encode([""])
+        self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
+        first = clips.frames(0)
+        self.latent_shape = self.codec.latent_shape(*first.shape[:3])
+        self.path = make_path(run.path)
+        self.scheduler = Scheduler(
+            path=run.path, target=run.target, num_frames=first.shape[0], height=first.shape[1],
+            width=first.shape[2], fps=clips.fps,
+        )  # fmt: skip
+        torch.manual_seed(run.loop.seed)
+        self.model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width))
+
+    def fetch(self, number: int) -> dict[str, Any]:
+        """Clip, phrasing and every draw of global sample `number`, keyed by (seed, number)."""
+        run, seed = self.run, self.run.loop.seed
+        source = stream(seed, number)
+        clip = clip_of(seed, number, len(self.data))
+        return {
+            "text": self.data.text(clip, int(source.integers(run.captions))),
+            "keep": bool(source.random() >= run.caption_drop),
+            "time": source.random(),
+            "x0": self.data.posterior(clip).sample(normal(source, self.latent_shape)),
+            "noise": normal(source, self.latent_shape),
+        }
+
+    def collate(self, items: list[dict[str, Any]]) -> Batch:
+        """xt, its target [B, C, f, h, w], t [B, 1, 1, 1, 1] and the prompts; captions drop sample by sample."""
+        x0 = torch.stack([item["x0"] for item in items])
+        noise = torch.stack([item["noise"] for item in items])
+        t = self.run.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
+        text = Text.concatenate([item["text"] for item in items])
+        keep = torch.tensor([item["keep"] for item in items])
+        text = text.where(keep, self.null).padded(self.longest)
+        xt = add_noise(self.path, x0, noise, t)
+        target = target_of(self.run.target, self.path, x0, noise, t)
+        return xt, target, t.float().view(-1, 1, 1, 1, 1), text
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean over samples of the squared error of the target.   [DDPM 14]"""
+        xt, target, t, text = batch
+        return mean_squared(self.model(xt, t, text).float(), target).mean(), {}
+
+    def held_out(self) -> dict[str, float]:
+        """The loss at each of fixed noise levels, with fixed noise, and their mean."""
+        losses = {t: [] for t in HELD_OUT_TIMES}
+        for start in range(0, len(self.held), CHUNK):
+            some = range(start, min(start + CHUNK, len(self.held)))
+            sources = [stream(HELD_OUT, i) for i in some]
+            x0 = torch.stack(
+                [self.held.posterior(i).sample(normal(s, self.latent_shape)) for i, s in zip(some, sources, strict=True)]
+            )
+            noise = torch.stack([normal(s, self.latent_shape) for s in sources])
+            text = Text.concatenate([self.held.text(i, 0) for i in some]).padded(self.longest)
+            for level in HELD_OUT_TIMES:
+                t = torch.full((len(some),), level, dtype=torch.float64)
+                target = target_of(self.run.target, self.path, x0, noise, t)
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.run.loop.precision == "bf16"):
+                    prediction = self.model(
+                        add_noise(self.path, x0, noise, t), t.float().view(-1, 1, 1, 1, 1), text
+                    )
+                losses[level].append(mean_squared(prediction.float(), target))
+        levels = {f"loss_{level:g}": float(torch.cat(rows).mean()) for level, rows in losses.items()}
+        return {"held_out_loss": sum(levels.values()) / len(levels), **levels}
+
+    def preview(self) -> Tensor:
+        """Samples of held-out captions side by side: uint8 [F, H, nW, 3]."""
+        out = self.pipeline()(
+            self.held_captions[:PREVIEW_CLIPS], seed=0, num_inference_steps=PREVIEW_STEPS, output_type="pt"
+        )
+        assert out.video is not None
+        self.model.eval()
+        return torch.cat(list(to_frames(out.video)), 2)
+
+    def pipeline(self) -> VideoPipeline:
+        """The model as it stands as a pipeline."""
+        return VideoPipeline(self.codec, self.model, self.encoder, self.scheduler)
+
+    def parts(self) -> dict[str, Part]:
+        """The whole pipeline."""
+        return self.pipeline().parts()
+
+
+def codec_for(name: str) -> tuple[Any, str]:
+    """The codec that a run names, in evaluation mode, and a hash of it: "identity", "default", or a folder."""
+    if name == "identity":
+        return make_codec(CodecConfig(kind="identity")).eval(), "identity"
+    saved = checkpoint.load(DEFAULT if name == "default" else name)
+    if "autoencoder" not in saved.parts:
+        raise InputError(f"{name} holds no autoencoder; give the final folder of a `tubelet train-codec` run")
+    return codec_of(saved.parts["autoencoder"]), checkpoint.hash_of(saved.parts["autoencoder"])
+
+
+def fitted(run: DenoiserRun, channels: int, text_width: int) -> Any:
+    """The run's transformer, refused where codec or text encoder need other numbers."""
+    model = run.model
+    for name, needed in (("latent_channels", channels), ("text_width", text_width)):
+        if getattr(model, name) != needed:
+            raise InputError(f"model.{name} is {getattr(model, name)}, the data has {needed}; set it to {needed}")
+    return model

@@ -1,0 +1,217 @@
+"""The loop that trains codec and denoiser alike."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tubelet.checkpoint import Part
+from tubelet.data.loader import batches
+from tubelet.training.config import LoopConfig
+from tubelet.training.ema import Average
+from tubelet.training.log import Log, duration
+from tubelet.training.optim import Optimizers
+from tubelet.training.saving import Saver
+from tubelet.video import write_video
+
+
+class Task(Protocol):
+    """What the loop trains: a model, where its samples come from, and what is measured on it."""
+
+    model: nn.Module
+
+    def fetch(self, number: int) -> dict[str, Any]:
+        """Sample `number` with every random draw it needs, keyed by (seed, number)."""
+        ...
+
+    def collate(self, items: list[dict[str, Any]]) -> Any:
+        """A batch of fetched samples, with everything computed that needs no gradient."""
+        ...
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, a scalar (mean over samples), and terms to log. Tensor operations only: compiled."""
+        ...
+
+    def held_out(self) -> dict[str, float]:
+        """Measurements on held-out clips, of the model as it stands."""
+        ...
+
+    def preview(self) -> Tensor:
+        """Something to look at: frames uint8 [F, H, W, 3]."""
+        ...
+
+    def parts(self) -> dict[str, Part]:
+        """What others need to use the model as it stands."""
+        ...
+
+
+@dataclass
+class State:
+    """Everything that changes while training."""
+
+    model: nn.Module
+    average: Average
+    optimizers: Optimizers
+    step: int = 0
+
+
+Loss = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
+Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
+
+
+def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
+    """Train `task` as `loop` says, from the last checkpoint in `loop.out` if there is one; returns the final folder.
+
+    `run` is the whole run as plain values: it is kept in every checkpoint, and resuming compares it.
+    """
+    model = task.model
+    state = State(model, Average(model, loop.average), Optimizers(model, loop.optimizer))
+    saver = Saver(Path(loop.out), run, loop.keep, loop.resume_from)
+    saver.resume(state)
+    size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
+    log.event("begin", step=state.step, run=run, parameters=count(model), build=build(), **flops_of(task))
+    every = hooks(task, loop, log, saver)
+    batch_of_step = batches(
+        task.fetch, list, start=state.step * size, stop=stop, size=size, workers=loop.workers
+    )
+    compute = compiled(task.loss, loop.compile, log)
+    model.train()
+    try:
+        for items in batch_of_step:
+            loss, terms = accumulate(task, compute, state, items, loop)
+            norm = state.optimizers.clip(loop.max_norm)
+            state.optimizers.step(loop.schedule.factor(state.step))
+            state.average.update(model, state.step)
+            state.step += 1
+            for hook in every:
+                hook(state, loss, terms, norm)
+    except KeyboardInterrupt:
+        saver.save(state, task)
+        log.say(f"interrupted; step {state.step} is saved in {loop.out}; the same command goes on from there")
+        raise
+    with averaged(state):
+        measured = task.held_out()
+        final = saver.finish(task)
+    log.event("end", step=state.step, held_out=measured)
+    log.say(f"done: {final}  {shown(measured)}")
+    return final
+
+
+def accumulate(
+    task: Task, compute: Loss, state: State, items: list[Any], loop: LoopConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gradients of the mean loss over a batch, in micro batches; returns the loss and its terms, detached."""
+    state.optimizers.clear()
+    pieces = loop.micro_batches
+    size = len(items) // pieces
+    total, sums = torch.zeros(()), {}
+    for piece in range(pieces):
+        batch = task.collate(items[piece * size : (piece + 1) * size])
+        with precision(loop):
+            loss, terms = compute(batch)
+        (loss / pieces).backward()
+        total = total + loss.detach() / pieces
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + term.detach() / pieces
+    if not total.isfinite():
+        raise FloatingPointError(f"the loss of step {state.step} is {float(total)}; the last checkpoint is unharmed")
+    return total, sums
+
+
+def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
+    """What happens now and then: a line, held-out measurements, a preview, a checkpoint."""
+    measured: dict[str, float] = {}
+    clock = {"time": time.time(), "step": None}
+
+    def due(state: State, every: int) -> bool:
+        return state.step % every == 0 or state.step == loop.schedule.steps
+
+    def line(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
+        if not due(state, loop.log_every):
+            return
+        now, since = time.time(), clock["step"]
+        steps = state.step - since if since is not None else 0
+        rate = steps * loop.batch_size / (now - clock["time"]) if steps else 0.0
+        clock.update(time=now, step=state.step)
+        values = {name: float(term) for name, term in terms.items()}
+        log.event("step", step=state.step, loss=float(loss), norm=float(norm), rate=rate, **values)
+        left = (loop.schedule.steps - state.step) * loop.batch_size / rate if rate else None
+        log.line(
+            f"step {state.step}/{loop.schedule.steps}  loss {float(loss):.4f}  {rate:.1f} clips/s  "
+            f"{shown(measured)}" + (f"  {duration(left)} left" if left is not None else "")
+        )
+
+    def measure(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
+        if due(state, loop.held_out_every):
+            with averaged(state):
+                measured.update(task.held_out())
+            log.event("held_out", step=state.step, samples=state.step * loop.batch_size, **measured)
+
+    def preview(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
+        if due(state, loop.preview_every):
+            with averaged(state):
+                write_video(Path(loop.out) / f"preview-{state.step:07d}.png", task.preview())
+
+    def save(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
+        if due(state, loop.save_every):
+            saver.save(state, task)
+
+    return [measure, preview, line, save]
+
+
+@contextlib.contextmanager
+def averaged(state: State) -> Iterator[None]:
+    """The model holds the averaged weights and is in evaluation mode inside the block."""
+    state.average.swap(state.model)
+    state.model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        state.average.swap(state.model)
+        state.model.train()
+
+
+def precision(loop: LoopConfig) -> contextlib.AbstractContextManager[Any]:
+    """bf16 autocast, or nothing."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=loop.precision == "bf16")
+
+
+def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
+    """torch.compile of `function` where wanted and a C++ compiler is there; otherwise the function itself."""
+    if wanted and shutil.which("g++") is None:
+        log.say("no g++ here: training without torch.compile, about 1.5 times slower")
+        wanted = False
+    return torch.compile(function, dynamic=False) if wanted else function
+
+
+def flops_of(task: Task) -> dict[str, int]:
+    """Floating-point operations of one sample's forward and backward, counted by torch on one sample."""
+    batch = task.collate([task.fetch(0)])
+    with FlopCounterMode(display=False) as counter:
+        task.loss(batch)[0].backward()
+    for parameter in task.model.parameters():
+        parameter.grad = None
+    return {"flops_per_sample": counter.get_total_flops()}
+
+
+def count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def build() -> dict[str, Any]:
+    """What exact resuming depends on besides the run: versions and threads."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+def shown(values: dict[str, float]) -> str:
+    """Measurements on one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
