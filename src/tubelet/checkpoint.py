@@ -97,6 +97,15 @@ def load(folder: str | Path) -> Checkpoint:
     return Checkpoint(_read_json(folder / INDEX), parts, fingerprint)
 
 
+def hash_of(part: Part) -> str:
+    """sha256 of a part's config and tensors: equal when the content is equal, wherever it lies."""
+    from safetensors.torch import save as tensors_to_bytes
+
+    digest = hashlib.sha256(_render(part.config))
+    digest.update(tensors_to_bytes(_plain(part.tensors)))
+    return digest.hexdigest()
+
+
 def _write(folder: Path, parts: Mapping[str, Part], index: dict[str, Any]) -> None:
     from safetensors.torch import save as tensors_to_bytes
 

@@ -45,9 +45,16 @@ class Text:
         longest = max(1, int(self.mask.sum(1).max())) if len(self) else 1
         return type(self)(self.tokens[:, :longest], self.mask[:, :longest], self.whole)
 
+    def padded(self, length: int) -> Self:
+        """With columns of padding (zeros, mask False) up to `length` tokens; never cut."""
+        more = max(0, length - self.tokens.shape[1])
+        pad = torch.nn.functional.pad
+        return type(self)(pad(self.tokens, (0, 0, 0, more)), pad(self.mask, (0, more)), self.whole)
+
     def where(self, keep: Tensor, other: "Text") -> Self:
         """Row by row self where `keep` [B] bool is true, otherwise `other` (of one prompt, or of B)."""
-        mine, theirs = _padded(self, other)
+        longest = max(self.tokens.shape[1], other.tokens.shape[1])
+        mine, theirs = self.padded(longest), other.padded(longest)
         rows, tokens = keep[:, None], keep[:, None, None]
         return type(self)(
             torch.where(tokens, mine.tokens, theirs.tokens),
@@ -58,19 +65,11 @@ class Text:
     @classmethod
     def concatenate(cls, texts: "Sequence[Text]") -> Self:
         """All prompts in one batch, padded to the longest."""
-        padded = _padded(*texts)
+        longest = max(text.tokens.shape[1] for text in texts)
+        padded = [text.padded(longest) for text in texts]
         return cls(
             torch.cat([text.tokens for text in padded]),
             torch.cat([text.mask for text in padded]),
             torch.cat([text.whole for text in padded]),
         )
 
-
-def _padded(*texts: Text) -> list[Text]:
-    longest = max(text.tokens.shape[1] for text in texts)
-    grow = [longest - text.tokens.shape[1] for text in texts]
-    pad = torch.nn.functional.pad
-    return [
-        Text(pad(text.tokens, (0, 0, 0, more)), pad(text.mask, (0, more)), text.whole)
-        for text, more in zip(texts, grow, strict=True)
-    ]

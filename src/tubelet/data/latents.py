@@ -36,6 +36,11 @@ class Encoded:
         """Number of clips."""
         return self.count
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest caption."""
+        return max(int(shard["starts"].diff().max()) for shard in self.shards)
+
     def posterior(self, index: int) -> Gaussian:
         """Of clip `index`: mean and log variance [C, f, h, w], float32."""
         shard, row = self.shards[index // SHARD], index % SHARD

@@ -76,7 +76,8 @@ class CodecRun:
 class DenoiserRun:
     """`tubelet train`: data, the codec's checkpoint (its folder; "default" is the shipped one), text, path, model.
 
-    caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip.
+    caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip. cache:
+    folder that keeps encoded clips. codec may also be "identity": a model of pixels.
     """
 
     loop: LoopConfig
@@ -84,6 +85,7 @@ class DenoiserRun:
     codec: str = "default"
     text: str = "minilm"
     captions: int = 2
+    cache: str = "cache"
     caption_drop: float = 0.1
     path: str = "rectified_flow"
     target: str = "velocity"

@@ -1,5 +1,6 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import CodecConfig, codec_of, make_codec
 from tubelet.checkpoint import Part
-from tubelet.data.latents import Encoded, encode_clips
+from tubelet.data.clips import Clips
+from tubelet.data.latents import Encoded, chosen_captions, encode_clips
 from tubelet.data.loader import clip_of
 from tubelet.data.source import held_out_clips, training_clips
 from tubelet.diffusion.objective import mean_squared
@@ -44,18 +46,20 @@ class DenoiserTask:
         self.encoder = make_encoder(run.text)
         cache = Path(run.cache)
 
-        def encoded(which: Any, limit: int, phrasings: int, what: str) -> Encoded:
-            def progress(done: int, left: float) -> None:
-                log.line(f"encoding {what}: {done}/{min(limit, len(which))} clips  {duration(left)} left")
+        def encoded(which: Clips, phrasings: int, what: str) -> Encoded:
+            begun = time.time()
+
+            def progress(done: int) -> None:
+                left = duration((time.time() - begun) / done * (len(which) - done))
+                log.line(f"{what}: {done}/{len(which)} clips encoded  {left} left")
 
             return encode_clips(
-                which, self.codec, codec_hash, self.encoder,
-                limit=limit, phrasings=phrasings, cache=cache, progress=progress,
-            )  # fmt: skip
+                which, self.codec, codec_hash, self.encoder, phrasings=phrasings, cache=cache, progress=progress
+            )
 
-        self.data = encoded(clips, len(clips), run.captions, "training clips")
-        self.held = encoded(held_out, run.data.held_out, 1, "held-out clips")
-        self.held_captions = self.held.captions
+        self.data = encoded(clips, run.captions, "training data")
+        self.held = encoded(held_out, 1, "held-out data")
+        self.preview_prompts = [chosen_captions(held_out.captions(i), i, 1)[0] for i in range(PREVIEW_CLIPS)]
         self.null = self.encoder.encode([""])
         self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
         first = clips.frames(0)
@@ -123,10 +127,9 @@ class DenoiserTask:
     def preview(self) -> Tensor:
         """Samples of held-out captions side by side: uint8 [F, H, nW, 3]."""
         out = self.pipeline()(
-            self.held_captions[:PREVIEW_CLIPS], seed=0, num_inference_steps=PREVIEW_STEPS, output_type="pt"
+            self.preview_prompts, seed=0, num_inference_steps=PREVIEW_STEPS, output_type="pt"
         )
         assert out.video is not None
-        self.model.eval()
         return torch.cat(list(to_frames(out.video)), 2)
 
     def pipeline(self) -> VideoPipeline:

@@ -1,0 +1,18 @@
+"""Draws keyed by numbers."""
+
+import torch
+
+from tubelet.draws import normal, stream
+
+
+def test_a_key_says_everything():
+    assert torch.equal(normal(stream(3, 4), (5,)), normal(stream(3, 4), (5,)))
+    assert not torch.equal(normal(stream(3, 4), (5,)), normal(stream(4, 3), (5,)))
+    assert not torch.equal(normal(stream(3), (5,)), normal(stream(3, 1), (5,)))
+
+
+def test_normals_are_standard():
+    x = normal(stream(0), (100_000,))
+    assert x.dtype == torch.float32
+    assert abs(x.mean()) < 0.02
+    assert abs(x.std() - 1) < 0.02
