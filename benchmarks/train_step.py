@@ -1,9 +1,9 @@
 """How much of the machine's matrix rate a training step of the denoiser reaches (forward and backward).
 
-python benchmarks/train_step.py [--preset mini] [--batch 64] [--latents 5 8 8] [--text-tokens 12] [--compile whole]
+python benchmarks/train_step.py [--preset mini] [--batch 64] [--latents 5 8 8] [--compile whole] ...
 
-The matrix rate and the steps are measured in turn and the best of each is taken, so the fraction holds on a machine
-that others use too; there, `--threads 1 --clock cpu` does not count the time taken by others at all.
+The matrix rate and the steps are measured in turn and the best of each is taken, so the fraction holds on a
+machine that others use too; there, `--threads 1 --clock cpu` does not count the time taken by others at all.
 """
 
 import argparse

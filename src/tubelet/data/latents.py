@@ -108,7 +108,7 @@ def _encode_shard(
     text = encoder.encode(captions)
     lengths = text.mask.sum(1)
     return {
-        "mean": torch.cat(means),
+        "mean": torch.cat(means).contiguous(),
         "log_var": torch.cat(log_vars).contiguous(),
         "tokens": text.tokens[text.mask].bfloat16(),
         "starts": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),

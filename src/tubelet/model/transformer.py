@@ -80,7 +80,7 @@ class VideoTransformer(nn.Module):
         """
         self._check(latents, t, text)
         # fmt: off
-        tokens, grid = self.embed(latents, t)                           # [B, N, D], Grid(frames, rows, columns)
+        tokens, grid = self.embed(latents, t)                           # [B, N, D] and their Grid
         turn = self._rotary(grid, latents.device)                       # cos and sin [N, head_dim / 2]
         times = token_times(t, latents.shape[2:], self.embed.tubelet)   # [B, 1 or N]
         signal = self.signal(times, text.whole)                         # [B, 1 or N, D]
@@ -110,8 +110,8 @@ class VideoTransformer(nn.Module):
             )
         if text.tokens.shape[-1] != text_width:
             raise InputError(
-                f"text of width {text.tokens.shape[-1]}, but this model reads {text_width}; use the text encoder "
-                "it was trained with, or set text_width"
+                f"text of width {text.tokens.shape[-1]}, but this model reads {text_width}; use the text "
+                "encoder it was trained with, or set text_width"
             )
         if len(text) != len(latents):
             raise InputError(f"{len(text)} prompts for {len(latents)} videos; give one prompt for each")

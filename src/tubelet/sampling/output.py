@@ -21,19 +21,17 @@ class VideoOutput:
     video: Tensor | None = None
 
     @classmethod
-    def of(cls, result: Tensor, output_type: str, fps: float, recipe: dict[str, Any]) -> Self:
-        """From video [B, 3, F, H, W] in [-1, 1], or from latents where output_type is "latent"."""
-        if output_type == "latent":
-            return cls(result, fps, recipe)
-        share = (result + 1) / 2                                                     # [B, 3, F, H, W]
+    def of(cls, video: Tensor, output_type: str, fps: float, recipe: dict[str, Any]) -> Self:
+        """From video [B, 3, F, H, W] in [-1, 1]; output_type "np", "pt" or "pil"."""
+        share = (video + 1) / 2                                                     # [B, 3, F, H, W]
         frames: Any = share.permute(0, 2, 1, 3, 4)                                   # [B, F, 3, H, W]
         if output_type == "np":
             frames = share.permute(0, 2, 3, 4, 1).contiguous().numpy()
         elif output_type == "pil":
             from PIL import Image
 
-            frames = [[Image.fromarray(f.numpy()) for f in clip] for clip in to_frames(result)]
-        return cls(frames, fps, recipe, result)
+            frames = [[Image.fromarray(f.numpy()) for f in clip] for clip in to_frames(video)]
+        return cls(frames, fps, recipe, video)
 
     def save(self, path: str | Path, *, fps: float | None = None) -> list[Path]:
         """Write mp4, gif or a png contact sheet, by suffix, each with its recipe; returns the files.

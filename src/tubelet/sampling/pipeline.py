@@ -139,26 +139,40 @@ class VideoPipeline:
         draw = self.sampler(sampler or plan.sampler)
         times = time_grid(num_inference_steps, plan.shift)
         size = (num_frames or plan.num_frames, height or plan.height, width or plan.width)
-        shape = self.codec.latent_shape(*size)
+        shape = self.latent_shape(*size)
         wanted = [p for p in prompts for _ in range(num_videos_per_prompt)]
         keys = noise_keys(len(wanted), seed, generator)
         negatives = spread_negative(negative_prompt, prompts, num_videos_per_prompt)
-        videos = []
+        batches = []
         for first in range(0, len(wanted), BATCH):
             some = slice(first, first + BATCH)
             text = self.text_encoder.encode(wanted[some])
             against = self.text_encoder.encode(negatives[some]) if guidance_scale != 1 else None
             sources = [stream(*key) for key in keys[some]]
             denoise = self.guided(text, against, guidance_scale)
-            latents = self.denoised(draw, denoise, sources, shape, times, callback_on_step_end)
-            videos.append(latents if output_type == "latent" else self.codec.decode(latents).clamp(-1, 1).cpu())
+            batches.append(self.denoised(draw, denoise, sources, shape, times, callback_on_step_end))
+        latents = torch.cat(batches)
         recipe = {
             "prompt": wanted, "negative_prompt": negatives, "keys": keys, "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale, "sampler": sampler or plan.sampler, "num_frames": size[0],
             "height": size[1], "width": size[2], "checkpoint": self.hash, "version": __version__,
             "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": BATCH,
         }  # fmt: skip
-        return VideoOutput.of(torch.cat(videos), output_type, plan.fps, recipe)
+        if output_type == "latent":
+            return VideoOutput(latents.cpu(), plan.fps, recipe)
+        video = torch.cat([self.codec.decode(some).cpu() for some in latents.split(BATCH)])
+        return VideoOutput.of(video.clamp(-1, 1), output_type, plan.fps, recipe)
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
+        shape = self.codec.latent_shape(num_frames, height, width)
+        _, *tubelet = self.transformer.config.tubelet
+        for name, pixels, latents, part in zip(("height", "width"), (height, width), shape[2:], tubelet, strict=True):
+            if latents % part:
+                unit = part * self.codec.pixels_per_latent
+                below, above = pixels // unit * unit, (pixels // unit + 1) * unit
+                raise InputError(f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}")
+        return shape
 
     def guided(self, text: Text, against: Text | None, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(xt [B, C, f, h, w], t [B]) with classifier-free guidance; `against` None means scale 1."""

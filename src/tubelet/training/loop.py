@@ -145,7 +145,7 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
         left = (loop.schedule.steps - state.step) * loop.batch_size / rate if rate else None
         log.line(
             f"step {state.step}/{loop.schedule.steps}  loss {float(loss):.4f}  {rate:.1f} clips/s  "
-            f"{shown(measured)}" + (f"  {duration(left)} left" if left is not None else "")
+            f"{shown(dict(list(measured.items())[:1]))}" + (f"  {duration(left)} left" if left is not None else "")
         )
 
     def measure(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:

@@ -1,0 +1,403 @@
+"""Prompt fit: which colour and which motion a clip of one object shows, read from its pixels alone.
+
+The judge knows nothing of how clips are made but the names that it may answer with. It fits the background to the
+frame's border, follows the largest blob that differs from it, and names the motion by rules on that blob's track.
+It expects a camera that stands still.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.errors import InputError
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+PALETTE: dict[str, tuple[int, int, int]] = {
+    "red": (220, 40, 40),
+    "orange": (250, 136, 24),
+    "yellow": (248, 220, 48),
+    "green": (44, 184, 66),
+    "blue": (44, 92, 236),
+    "purple": (150, 52, 206),
+    "pink": (252, 140, 196),
+    "white": (244, 244, 244),
+}
+MOTIONS = (
+    "moves left",
+    "moves right",
+    "moves up",
+    "moves down",
+    "moves up left",
+    "moves up right",
+    "moves down left",
+    "moves down right",
+    "bounces",
+    "falls",
+    "orbits",
+    "rotates",
+    "grows",
+    "shrinks",
+    "fades",
+    "changes colour",
+    "stays",
+)
+WAYS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")  # by 45 degrees, y down
+
+SCALE = 64.0
+"""Lengths below are in 64ths of the frame's short side."""
+CONTRAST = 30.0
+"""Least distance in RGB levels from the background of what counts as an object."""
+LEAST_AREA = 16.0
+FADED = 0.35
+"""Share of its contrast below which an object has faded."""
+RECOLOURED = 50.0
+"""Distance in RGB levels between a first and a last colour that are different."""
+TRAVELS = 6.0
+"""Extent of a path below which the object is on the spot."""
+SWELLS = 1.5
+"""Ratio of last to first area from which on an object has grown."""
+ANGLES = 240
+"""Angles that a turning shape is compared at: steps of 1.5 degrees."""
+TURNS = math.radians(35)
+"""Least angle over the clip of what rotates."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """The object in each frame; where it cannot be seen, its place and area are NaN.
+
+    `place` [F, 2] is x, y and `area` [F] is in 64ths of the short side; `colour` [F, 3] and `contrast` [F] are in
+    RGB levels; `cover` [F, H, W] is how much of each pixel it covers.
+    """
+
+    place: Floats
+    area: Floats
+    colour: Floats
+    contrast: Floats
+    cover: Floats
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the judge saw. Nothing found means None for colour, motion and track."""
+
+    colour: str | None
+    motion: str | None
+    found: bool
+    track: Track | None = None
+
+
+def read_clip(frames: NDArray[np.uint8]) -> Reading:
+    """The colour and the motion of the one object of a clip, uint8 [F, H, W, 3].
+
+    Clips of fewer than 4 frames have no motion. Raises InputError for arrays of another shape or type.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise InputError(f"frames {frames.dtype} {list(frames.shape)}: give one clip as uint8 [F, H, W, 3]")
+    track = track_of(frames.astype(np.float64))
+    start = np.isfinite(track.area[: max(1, len(frames) // 3)])
+    if not start.any():
+        return Reading(None, None, False)
+    first = int(start.argmax())
+    colour = nearest_colour(np.median(track.colour[first : first + 3], axis=0))
+    return Reading(colour, motion_of(track) if len(frames) >= 4 else None, True, track)
+
+
+# From pixels to a track
+
+
+def track_of(video: Floats) -> Track:
+    """The track of the object of a video [F, H, W, 3]."""
+    count, height, width = video.shape[:3]
+    smooth = blurred(video)
+    behind, threshold = background_of(smooth)  # [H, W, 3]
+    away = distance(smooth, behind)  # [F, H, W]
+    blobs = largest_blobs(away, threshold)
+    bare = ~widened(widened(blobs))
+    seen = bare.sum(0)  # [H, W], frames that show the background
+    average = (smooth * bare[..., None]).sum(0) / np.maximum(seen, 1)[..., None]
+    behind = np.where((2 * seen >= count)[..., None], average, behind)
+    blobs = largest_blobs(distance(smooth, behind), threshold)
+    least, unit = LEAST_AREA * (min(height, width) / SCALE) ** 2, SCALE / min(height, width)
+    place, area = np.full((count, 2), np.nan), np.full(count, np.nan)
+    colour, contrast, cover = np.zeros((count, 3)), np.zeros(count), np.zeros((count, height, width))
+    last = np.zeros((height, width), bool)
+    for frame in range(count):
+        shown = blobs[frame].sum() >= least
+        last = blobs[frame] if shown else last
+        if not last.any():
+            continue
+        colour[frame], contrast[frame] = core(smooth[frame], behind, last)
+        if not shown:
+            continue
+        cover[frame] = coverage(video[frame], behind, colour[frame], widened(widened(last)))
+        rows, columns = cover[frame].sum(1), cover[frame].sum(0)
+        total = max(cover[frame].sum(), 1e-9)
+        place[frame] = (columns @ np.arange(width) / total * unit, rows @ np.arange(height) / total * unit)
+        area[frame] = total * unit**2
+    return Track(place, area, colour, contrast, cover)
+
+
+def background_of(video: Floats) -> tuple[Floats, float]:
+    """The still background [H, W, 3] of a video as a plane of colour, and the least distance of an object from it.
+
+    The plane minimises the sum of distances over the border, so that an object there does not bend it.
+    """
+    height, width = video.shape[1:3]
+    margin = max(2, min(height, width) // 16)
+    edge = np.ones((height, width), bool)
+    edge[margin:-margin, margin:-margin] = False
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    basis = np.stack([np.ones_like(x), x, y], axis=-1)  # [H, W, 3]
+    border, here = np.median(video[:, edge], axis=0), basis[edge]  # [N, 3] both
+    weight = np.ones(len(here))
+    plane = np.zeros((3, 3))
+    for _ in range(12):
+        plane = np.linalg.lstsq(here * weight[:, None], border * weight[:, None], rcond=None)[0]
+        weight = np.maximum(distance(border, here @ plane), 2.0) ** -0.5
+    spread = float(np.quantile(distance(border, here @ plane), 0.9))
+    return basis @ plane, max(CONTRAST, 1.3 * spread)
+
+
+def distance(one: Floats, other: Floats) -> Floats:
+    """Euclidean distance of colours [..., 3] in RGB levels."""
+    return np.sqrt(np.square(one - other).sum(-1))
+
+
+def blurred(video: Floats) -> Floats:
+    """Each pixel as the mean over its 3 x 3 neighbourhood: [F, H, W, 3]."""
+    for axis in (1, 2):
+        pad = [(1, 1) if k == axis else (0, 0) for k in range(4)]
+        wide = np.pad(video, pad, mode="edge")
+        size = video.shape[axis]
+        video = sum((wide.take(range(k, k + size), axis) for k in range(3)), np.zeros(())) / 3
+    return video
+
+
+def widened(mask: Mask) -> Mask:
+    """The mask [..., H, W] and the four neighbours of each of its pixels."""
+    wide = mask.copy()
+    wide[..., 1:, :] |= mask[..., :-1, :]
+    wide[..., :-1, :] |= mask[..., 1:, :]
+    wide[..., :, 1:] |= mask[..., :, :-1]
+    wide[..., :, :-1] |= mask[..., :, 1:]
+    return wide
+
+
+def largest_blobs(away: Floats, threshold: float) -> Mask:
+    """In each frame the connected region beyond the threshold with the most distance in it: [F, H, W]."""
+    mask = away > threshold
+    label = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)  # 0 is outside
+    while True:
+        wide = np.pad(label, ((0, 0), (1, 1), (1, 1)))
+        around = [wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], label]
+        grown = np.where(mask, np.maximum.reduce(around), 0)
+        grown = np.concatenate([[0], grown.ravel()])[grown]  # follow the label to where it came from
+        if (grown == label).all():
+            break
+        label = grown
+    blobs = np.zeros_like(mask)
+    for frame, labels in enumerate(label):
+        if mask[frame].any():
+            names, index = np.unique(labels[mask[frame]], return_inverse=True)
+            blobs[frame] = labels == names[np.bincount(index, away[frame][mask[frame]]).argmax()]
+    return blobs
+
+
+def core(frame: Floats, behind: Floats, blob: Mask) -> tuple[Floats, float]:
+    """The median colour [3] of the blob's part that differs most from the background, and by how much it does."""
+    away = distance(frame, behind)[blob]
+    inner = away >= 0.8 * np.quantile(away, 0.9)
+    colour = np.median(frame[blob][inner], axis=0)
+    return colour, float(distance(colour, behind[blob][inner].mean(0)))
+
+
+def coverage(frame: Floats, behind: Floats, colour: Floats, near: Mask) -> Floats:
+    """How much of each pixel near the blob is of its colour rather than the background's: [H, W] in 0 to 1."""
+    way = colour - behind
+    share = ((frame - behind) * way).sum(-1) / np.maximum(np.square(way).sum(-1), 1.0)
+    return np.where(near & (share > 0.2), share.clip(0, 1), 0.0)
+
+
+# From a track to words
+
+
+def nearest_colour(rgb: Floats) -> str:
+    """The palette's name for a colour; lightness counts half, since blur and shade change it first."""
+
+    def gap(name: str) -> float:
+        off = rgb - np.array(PALETTE[name])
+        grey = off.mean()
+        return float(np.square(off - grey).sum() + 3 * (0.5 * grey) ** 2)
+
+    return min(PALETTE, key=gap)
+
+
+def motion_of(track: Track) -> str:
+    """The motion that the track shows, one of MOTIONS."""
+    shown = np.isfinite(track.area)
+    tail = max(1, len(track.area) // 8)
+    began = float(np.median(track.contrast[shown][: 2 * tail]))
+    if np.median(track.contrast[-tail:]) < FADED * began:
+        return "fades"
+    start, end = (np.median(part, axis=0) for part in (track.colour[shown][:3], track.colour[-3:]))
+    if distance(start, end) > RECOLOURED and nearest_colour(start) != nearest_colour(end):
+        return "changes colour"
+    time = np.flatnonzero(shown).astype(np.float64)
+    if len(time) < 4:
+        return "stays"
+    place = steady(track.place[shown])
+    if np.ptp(place, axis=0).max() >= TRAVELS:
+        return path_of(time, place)
+    return in_place(track)
+
+
+def steady(place: Floats) -> Floats:
+    """The path [F, 2] without jumps of a single frame: the median of three frames, but for the ends."""
+    middle = np.median([place[:-2], place[1:-1], place[2:]], axis=0)
+    jumps = np.abs(middle - place[1:-1]).max(1, keepdims=True) > TRAVELS / 2
+    return np.concatenate([place[:1], np.where(jumps, middle, place[1:-1]), place[-1:]])
+
+
+def in_place(track: Track) -> str:
+    """What an object does on the spot: grows, shrinks, rotates or stays."""
+    area = track.area[np.isfinite(track.area)]
+    some = max(1, len(area) // 5)
+    ratio = float(np.median(area[-some:]) / np.median(area[:some]))
+    if ratio > SWELLS:
+        return "grows"
+    if ratio < 1 / SWELLS:
+        return "shrinks"
+    return "rotates" if abs(turned(track)) >= TURNS else "stays"
+
+
+def turned(track: Track) -> float:
+    """The angle in radians that the shape turns over the clip, clockwise; 0 where turning explains nothing.
+
+    One speed for the whole clip: the one that best maps each frame onto the frames up to three later.
+    """
+    views = polar(track)  # [F, R, ANGLES]
+    if len(views) < 4:
+        return 0.0
+    speeds = range(-16, 17)  # steps a frame: up to 24 degrees
+    misfit = [
+        sum(float(np.square(views[lag:] - np.roll(views[:-lag], lag * k, axis=2)).mean()) for lag in (1, 2, 3))
+        for k in speeds
+    ]
+    best = int(np.argmin(misfit))
+    if misfit[best] > 0.6 * misfit[len(speeds) // 2]:
+        return 0.0
+    return speeds[best] * 2 * math.pi / ANGLES * (len(track.area) - 1)
+
+
+def polar(track: Track) -> Floats:
+    """The shape in polar coordinates around its centre, in each frame that shows it: [F, R, ANGLES]."""
+    shown = np.flatnonzero(np.isfinite(track.area))
+    height, width = track.cover.shape[1:]
+    unit = SCALE / min(height, width)
+    reach = 1.8 * math.sqrt(float(np.median(track.area[shown])) / math.pi)
+    radius = np.linspace(0.3, 1, 12)[:, None] * reach
+    angle = np.arange(ANGLES) * 2 * math.pi / ANGLES
+    views = []
+    for frame in shown:
+        x, y = track.place[frame] / unit
+        columns = np.clip(x + radius / unit * np.cos(angle), 0, width - 1.001)
+        rows = np.clip(y + radius / unit * np.sin(angle), 0, height - 1.001)
+        i, j = rows.astype(int), columns.astype(int)
+        down, right = rows - i, columns - j
+        cover = track.cover[frame]
+        upper = cover[i, j] * (1 - right) + cover[i, j + 1] * right
+        views.append(upper * (1 - down) + (cover[i + 1, j] * (1 - right) + cover[i + 1, j + 1] * right) * down)
+    return np.array(views)
+
+
+def path_of(time: Floats, place: Floats) -> str:
+    """The name of a path [F, 2] that leads somewhere: straight, falling, bouncing or round."""
+    way = straight_way(time, place)
+    if way is not None:
+        return f"moves {WAYS[round(math.atan2(way[1], way[0]) / (math.pi / 4)) % 8]}"
+    wide, tall = np.ptp(place, axis=0)
+    if wide < 0.2 * tall:
+        return "falls"
+    return "orbits" if round_misfit(time, place) < folded_misfit(time, place) else "bounces"
+
+
+def straight_way(time: Floats, place: Floats) -> Floats | None:
+    """The displacement [2] of a path without a turn; None where the path has one."""
+    net = place[-1] - place[0]
+    basis = np.stack([np.ones_like(time), time], axis=1)
+    line = basis @ np.linalg.lstsq(basis, place, rcond=None)[0]
+    off = math.sqrt(float(np.square(place - line).sum(1).mean()))
+    slope = line[-1] - line[0]
+    extent = float(np.hypot(*np.ptp(place, axis=0)))
+    return slope if off < 0.08 * extent and np.hypot(*net) > 0.8 * extent else None
+
+
+def round_misfit(time: Floats, place: Floats) -> float:
+    """Sum of squares that is left of a path when the best circle at constant speed is taken away."""
+    z = place[:, 0] + 1j * place[:, 1]
+    found = []
+    for speed in np.linspace(0.08, 0.8, 37):
+        for sign in (-1, 1):
+            basis = np.stack([np.ones_like(z), np.exp(1j * sign * speed * time)], axis=1)
+            rest = z - basis @ np.linalg.lstsq(basis, z, rcond=None)[0]
+            found.append(float(np.square(np.abs(rest)).sum()))
+    return min(found)
+
+
+def folded_misfit(time: Floats, place: Floats) -> float:
+    """Sum of squares that is left of a path when, along each axis, the best straight way turned back once is taken."""
+    total = 0.0
+    for along in place.T:
+        found = []
+        for turn in np.arange(time[0], time[-1] - 0.9, 0.25):
+            basis = np.stack([np.ones_like(time), np.abs(time - turn)], axis=1)
+            found.append(float(np.square(along - basis @ np.linalg.lstsq(basis, along, rcond=None)[0]).sum()))
+        total += min(found)
+    return total
+
+
+# Scores
+
+
+def score(
+    readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Per attribute: accuracy, count, low and high of Wilson's 95% interval, chance.
+
+    `attributes` are those of the clips asked for; chance is the share of their most common answer. What was not
+    found counts as wrong. Raises InputError where there is nothing to score or the numbers differ.
+    """
+    if not readings or len(readings) != len(attributes):
+        raise InputError(f"{len(readings)} readings for {len(attributes)} clips; give as many, and at least one")
+    wanted = [(each["objects"][0]["colour"], each["objects"][0]["motion"]) for each in attributes]
+    answers = [(reading.colour, reading.motion) for reading in readings]
+    pairs = {
+        "colour": [(want[0], got[0]) for want, got in zip(wanted, answers, strict=True)],
+        "motion": [(want[1], got[1]) for want, got in zip(wanted, answers, strict=True)],
+        "both": list(zip(wanted, answers, strict=True)),
+    }
+    return {name: scored(rows) for name, rows in pairs.items()}
+
+
+def scored(rows: Sequence[tuple[Any, Any]]) -> dict[str, float]:
+    """Accuracy of rows of (wanted, read), with its interval and the level of chance."""
+    count, right = len(rows), sum(want == got for want, got in rows)
+    low, high = wilson(right, count)
+    chance = Counter(want for want, _ in rows).most_common(1)[0][1] / count
+    return {"accuracy": right / count, "count": count, "low": low, "high": high, "chance": chance}
+
+
+def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval for a share of `right` in `count`; 95% by default."""
+    share, extra = right / count, z * z / count
+    middle = (share + extra / 2) / (1 + extra)
+    half = z / (1 + extra) * math.sqrt(share * (1 - share) / count + extra / (4 * count))
+    return max(middle - half, 0.0), min(middle + half, 1.0)

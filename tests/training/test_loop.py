@@ -1,0 +1,160 @@
+"""Training from end to end at a tiny size: it learns, saves, resumes bit for bit, and refuses another run's state."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tubelet import checkpoint
+from tubelet.autoencoder.codec import CodecConfig
+from tubelet.data.source import DataConfig
+from tubelet.data.world import WorldConfig
+from tubelet.errors import InputError
+from tubelet.model.transformer import TransformerConfig
+from tubelet.sampling.pipeline import VideoPipeline
+from tubelet.training.codec_task import CodecTask
+from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, to_dict
+from tubelet.training.denoiser_task import DenoiserTask
+from tubelet.training.log import Log
+from tubelet.training.loop import train
+from tubelet.training.optim import OptimizerConfig, Schedule
+from tubelet.training.saving import in_bf16
+
+DATA = DataConfig(world=WorldConfig(num_frames=5, height=32, width=32), clips=12, held_out=4)
+CODEC = CodecConfig(latent_channels=4, widths=(8, 16), encoder_depths=(1, 1), decoder_depths=(1, 1))
+
+
+def loop_of(out: Path, steps: int, **changes) -> LoopConfig:
+    schedule = Schedule(steps=steps, warm_up=1)
+    values = {"batch_size": 4, "compile": False, "save_every": 2, "held_out_every": 2, "preview_every": 4, "log_every": 1}
+    return LoopConfig(out=str(out), schedule=schedule, **{**values, **changes})
+
+
+def codec_run(out: Path, steps: int, **changes) -> CodecRun:
+    return CodecRun(loop=loop_of(out, steps, **changes), data=DATA, codec=CODEC, pca_clips=8)
+
+
+def denoiser_run(out: Path, steps: int, codec: Path, cache: Path, **changes) -> DenoiserRun:
+    return DenoiserRun(
+        loop=loop_of(out, steps, **changes), data=DATA, codec=str(codec), text="bytes", captions=2, cache=str(cache),
+        model=TransformerConfig(latent_channels=4, width=32, depth=2, heads=2, text_width=128),
+    )  # fmt: skip
+
+
+def go(run: CodecRun | DenoiserRun) -> Path:
+    log = Log(Path(run.loop.out))
+    task = CodecTask(run, log) if isinstance(run, CodecRun) else DenoiserTask(run, log)
+    return train(task, run.loop, to_dict(run), log)
+
+
+def events(out: Path, kind: str) -> list[dict]:
+    lines = (json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == kind]
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory) -> Path:
+    return go(codec_run(tmp_path_factory.mktemp("codec") / "run", 4))
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder).parts["training"].tensors
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    a, b = state(one), state(other)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_codec_run_leaves_what_it_promises(codec):
+    out = codec.parent
+    assert [p.name for p in sorted(out.glob("step-*"))] == ["step-0000002", "step-0000004"]
+    assert (out / "preview-0000004.png").exists()
+    assert [e["step"] for e in events(out, "step")] == [1, 2, 3, 4]
+    assert events(out, "begin")[0]["flops_per_sample"] > 0
+    assert set(events(out, "end")[0]["held_out"]) == {"psnr", "psnr_first"}
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_four_steps_of_a_codec_and_four_more_are_eight(tmp_path, micro_batches):
+    go(codec_run(tmp_path / "whole", 8, micro_batches=micro_batches))
+    go(codec_run(tmp_path / "halves", 4, micro_batches=micro_batches))
+    go(codec_run(tmp_path / "halves", 8, micro_batches=micro_batches))
+    assert same_bits(tmp_path / "whole/step-0000008", tmp_path / "halves/step-0000008")
+
+
+def test_four_steps_of_a_denoiser_and_four_more_are_eight(tmp_path, codec):
+    final = go(denoiser_run(tmp_path / "whole", 8, codec, tmp_path / "cache", workers=1))
+    go(denoiser_run(tmp_path / "halves", 4, codec, tmp_path / "cache"))
+    go(denoiser_run(tmp_path / "halves", 8, codec, tmp_path / "cache"))
+    assert same_bits(tmp_path / "whole/step-0000008", tmp_path / "halves/step-0000008")
+    assert VideoPipeline.from_pretrained(final)("x", num_inference_steps=1).frames.shape == (1, 5, 32, 32, 3)
+
+
+def test_a_branch_starts_from_another_runs_checkpoint(tmp_path, codec):
+    out = tmp_path / "branch"
+    go(codec_run(out, 5, resume_from=str(codec.parent / "step-0000002")))
+    assert [e["step"] for e in events(out, "step")] == [3, 4, 5]
+
+
+def test_another_run_is_not_continued(tmp_path, codec):
+    run = codec_run(codec.parent, 6)
+    changed = dataclasses.replace(run, codec=dataclasses.replace(CODEC, latent_channels=5))
+    with pytest.raises(InputError, match=r"another codec\.latent_channels"):
+        go(changed)
+
+
+def test_only_the_last_k_checkpoints_are_kept(tmp_path):
+    go(codec_run(tmp_path, 6, save_every=1, keep=3))
+    assert [p.name[-1] for p in sorted(tmp_path.glob("step-*"))] == ["4", "5", "6"]
+
+
+def test_training_learns(tmp_path, codec):
+    optimizer = OptimizerConfig(rate=3e-3)
+    go(denoiser_run(tmp_path, 60, codec, tmp_path / "cache", optimizer=optimizer, save_every=60, held_out_every=60))
+    losses = [e["loss"] for e in events(tmp_path, "step")]
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path, codec, monkeypatch):
+    go(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"))
+    monkeypatch.setattr(DenoiserTask, "loss", lambda self, batch: (next(self.model.parameters()).sum() * torch.nan, {}))
+    with pytest.raises(FloatingPointError, match="step 2"):
+        go(denoiser_run(tmp_path, 4, codec, tmp_path / "cache"))
+    assert state(tmp_path / "step-0000002")
+
+
+def test_captions_drop_sample_by_sample(tmp_path, codec):
+    run = dataclasses.replace(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"), caption_drop=0.5)
+    task = DenoiserTask(run, Log(tmp_path))
+    text = task.collate([task.fetch(n) for n in range(64)])[3]
+    dropped = [torch.equal(t.trimmed().tokens[0], task.null.tokens[0]) for t in (text[i : i + 1] for i in range(64))]
+    assert 16 < sum(dropped) < 48
+
+
+def test_a_model_that_does_not_fit_its_codec_is_refused(tmp_path, codec):
+    run = denoiser_run(tmp_path, 2, codec, tmp_path / "cache")
+    wrong = dataclasses.replace(run, model=dataclasses.replace(run.model, latent_channels=16))
+    with pytest.raises(InputError, match="set it to 4"):
+        DenoiserTask(wrong, Log(tmp_path))
+
+
+def test_a_full_disk_during_a_save_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    go(codec_run(tmp_path, 2))
+    import os
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="free that much"):
+        go(codec_run(tmp_path, 4))
+    monkeypatch.undo()
+    assert state(tmp_path / "step-0000002")
+
+
+def test_bf16_touches_matrices_only():
+    tensors = in_bf16({"weight": torch.ones(2, 2), "bias": torch.ones(2), "count": torch.ones(2, 2, dtype=torch.long)})
+    assert [t.dtype for t in tensors.values()] == [torch.bfloat16, torch.float32, torch.int64]
