@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.gaussians import STANDARD, Gaussian
@@ -29,6 +29,7 @@ def test_log_prob_is_the_normal_density():
     torch.testing.assert_close(gaussian(0.3, -0.8).log_prob(x), expected)
 
 
+@settings(deadline=None)
 @given(MEANS, LOG_VARS, MEANS, LOG_VARS)
 def test_kl_is_the_integral_of_the_log_ratio(mean, log_var, other_mean, other_log_var):
     p, q = gaussian(mean, log_var), gaussian(other_mean, other_log_var)
@@ -37,6 +38,7 @@ def test_kl_is_the_integral_of_the_log_ratio(mean, log_var, other_mean, other_lo
     assert p.kl(q).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(MEANS, LOG_VARS)
 def test_entropy_is_the_mean_of_minus_log_prob(mean, log_var):
     p = gaussian(mean, log_var)
@@ -81,6 +83,7 @@ def test_entropy_has_the_shape_of_the_mean():
     assert Gaussian(torch.zeros(2, 3), torch.zeros(2, 1)).entropy().shape == (2, 3)
 
 
+@settings(deadline=None)
 @given(st.floats(-3, 3), st.floats(-16, 4))
 def test_the_256_bins_sum_to_one(mean, log_var):
     total = gaussian(mean, log_var).log_prob_discretised(BINS).exp().sum()

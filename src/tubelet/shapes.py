@@ -36,9 +36,7 @@ class Text:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Moved to a device; `dtype` applies to the states, never to the mask."""
-        return type(self)(
-            self.tokens.to(device, dtype), self.mask.to(device), self.whole.to(device, dtype)
-        )
+        return type(self)(self.tokens.to(device, dtype), self.mask.to(device), self.whole.to(device, dtype))
 
     def trimmed(self) -> Self:
         """Without the columns in which no prompt has a token (at least one column stays)."""
@@ -72,4 +70,3 @@ class Text:
             torch.cat([text.mask for text in padded]),
             torch.cat([text.whole for text in padded]),
         )
-

@@ -45,7 +45,12 @@ def test_every_admissible_size_round_trips_in_shape(codec, frames, height, width
 
 @pytest.mark.parametrize(
     ("size", "remedy"),
-    [((16, 64, 64), "--num-frames 17"), ((17, 60, 64), "--height 64"), ((17, 64, 3), "--width 8"), ((0, 8, 8), "1")],
+    [
+        ((16, 64, 64), "--num-frames 17"),
+        ((17, 60, 64), "--height 64"),
+        ((17, 64, 3), "--width 8"),
+        ((0, 8, 8), "1"),
+    ],
 )
 def test_a_wrong_size_names_the_nearest_that_works(codec, size, remedy):
     with pytest.raises(InputError, match=remedy):

@@ -10,7 +10,9 @@ from tubelet.gaussians import Gaussian
 def test_a_constant_error_has_the_loss_written_down():
     video = torch.zeros(2, 3, 5, 8, 8)
     posterior = Gaussian(torch.zeros(2, 4, 2, 1, 1), torch.zeros(2, 4, 2, 1, 1))
-    loss, terms = codec_loss(CodecObjective(absolute=1, squared=2, gradient=3, kl=4), video, video + 0.1, posterior)
+    loss, terms = codec_loss(
+        CodecObjective(absolute=1, squared=2, gradient=3, kl=4), video, video + 0.1, posterior
+    )
     assert_close(terms["absolute"], torch.tensor(0.1))
     assert_close(terms["squared"], torch.tensor(0.01))
     assert terms["gradient"].abs() < 1e-6

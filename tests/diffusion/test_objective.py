@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.diffusion.objective import TimeSampling, mean_squared, shift_times, simple_loss
@@ -64,6 +64,7 @@ def test_training_with_a_clean_frame_is_finite_for_every_target(name):
 
 
 @pytest.mark.parametrize("sampling", [TimeSampling(), TimeSampling("logit_normal", 0.4, 2.0)])
+@settings(deadline=None)
 @given(st.floats(0, 1, exclude_max=True, width=32))
 def test_a_drawn_time_is_above_0_and_at_most_1(sampling, uniform):
     t = sampling.times(torch.tensor([uniform]))
@@ -83,6 +84,7 @@ def test_the_logit_of_logit_normal_times_is_normal(mean, std):
     assert logit.std().item() == pytest.approx(std, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 20), st.floats(0, 1))
 def test_a_shift_and_its_inverse_change_nothing(shift, t):
     t = torch.tensor([0.0, t, 1.0], dtype=torch.float64)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.diffusion.paths import PATHS, Chain, make_path
@@ -107,6 +107,7 @@ def test_sigma_of_a_chain_rises_vertically_from_clean_data():
 
 
 @pytest.mark.parametrize("name", PATHS)
+@settings(deadline=None)
 @given(st.floats(0, 1, width=32))
 def test_every_time_has_a_float64_alpha_and_sigma_within_bounds(name, t):
     path, t = make_path(name), torch.full((2, 1, 3, 1, 1), t)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.diffusion.paths import PATHS, make_path
@@ -23,6 +23,7 @@ def posterior_terms(path, s, t):
 
 
 @pytest.mark.parametrize("name", PATHS)
+@settings(deadline=None)
 @given(MOMENTS)
 def test_a_posterior_step_back_from_q_xt_gives_q_xs(name, moments):
     path = make_path(name)

@@ -21,7 +21,7 @@ def instance(path, t):
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize(("frm", "to"), [*permutations(TARGETS, 2), *zip(TARGETS, TARGETS, strict=True)])
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(0.01, 0.95))
 def test_every_target_converts_to_every_other(name, frm, to, t):
     path = make_path(name)

@@ -48,7 +48,9 @@ def test_flags_override_any_field(tmp_path):
     file = tmp_path / "run.toml"
     file.write_text("[loop]\nout = 'x'\n")
     run = run_of(
-        DenoiserRun, [str(file), "--data", "clips", "--loop.schedule.steps", "7", "--model.width", "64"], "tubelet"
+        DenoiserRun,
+        [str(file), "--data", "clips", "--loop.schedule.steps", "7", "--model.width", "64"],
+        "tubelet",
     )
     assert (run.data.folder, run.loop.schedule.steps, run.model.width) == ("clips", 7, 64)
     assert isinstance(run.loop, LoopConfig)

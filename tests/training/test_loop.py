@@ -28,7 +28,14 @@ CODEC = CodecConfig(latent_channels=4, widths=(8, 16), encoder_depths=(1, 1), de
 
 def loop_of(out: Path, steps: int, **changes) -> LoopConfig:
     schedule = Schedule(steps=steps, warm_up=1)
-    values = {"batch_size": 4, "compile": False, "save_every": 2, "held_out_every": 2, "preview_every": 4, "log_every": 1}
+    values = {
+        "batch_size": 4,
+        "compile": False,
+        "save_every": 2,
+        "held_out_every": 2,
+        "preview_every": 4,
+        "log_every": 1,
+    }
     return LoopConfig(out=str(out), schedule=schedule, **{**values, **changes})
 
 
@@ -113,14 +120,20 @@ def test_only_the_last_k_checkpoints_are_kept(tmp_path):
 
 def test_training_learns(tmp_path, codec):
     optimizer = OptimizerConfig(rate=3e-3)
-    go(denoiser_run(tmp_path, 60, codec, tmp_path / "cache", optimizer=optimizer, save_every=60, held_out_every=60))
+    go(
+        denoiser_run(
+            tmp_path, 60, codec, tmp_path / "cache", optimizer=optimizer, save_every=60, held_out_every=60
+        )
+    )
     losses = [e["loss"] for e in events(tmp_path, "step")]
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_path, codec, monkeypatch):
     go(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"))
-    monkeypatch.setattr(DenoiserTask, "loss", lambda self, batch: (next(self.model.parameters()).sum() * torch.nan, {}))
+    monkeypatch.setattr(
+        DenoiserTask, "loss", lambda self, batch: (next(self.model.parameters()).sum() * torch.nan, {})
+    )
     with pytest.raises(FloatingPointError, match="step 2"):
         go(denoiser_run(tmp_path, 4, codec, tmp_path / "cache"))
     assert state(tmp_path / "step-0000002")
@@ -130,7 +143,9 @@ def test_captions_drop_sample_by_sample(tmp_path, codec):
     run = dataclasses.replace(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"), caption_drop=0.5)
     task = DenoiserTask(run, Log(tmp_path))
     text = task.collate([task.fetch(n) for n in range(64)])[3]
-    dropped = [torch.equal(t.trimmed().tokens[0], task.null.tokens[0]) for t in (text[i : i + 1] for i in range(64))]
+    dropped = [
+        torch.equal(t.trimmed().tokens[0], task.null.tokens[0]) for t in (text[i : i + 1] for i in range(64))
+    ]
     assert 16 < sum(dropped) < 48
 
 
@@ -156,5 +171,7 @@ def test_a_full_disk_during_a_save_keeps_the_last_checkpoint(tmp_path, monkeypat
 
 
 def test_bf16_touches_matrices_only():
-    tensors = in_bf16({"weight": torch.ones(2, 2), "bias": torch.ones(2), "count": torch.ones(2, 2, dtype=torch.long)})
+    tensors = in_bf16(
+        {"weight": torch.ones(2, 2), "bias": torch.ones(2), "count": torch.ones(2, 2, dtype=torch.long)}
+    )
     assert [t.dtype for t in tensors.values()] == [torch.bfloat16, torch.float32, torch.int64]

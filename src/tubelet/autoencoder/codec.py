@@ -139,12 +139,12 @@ class CausalCodec(nn.Module):
         _, frames, _, _ = self.latent_shape(*video.shape[2:])
         patches = fold(blocks_of_frames(video), PATCH).contiguous(memory_format=torch.channels_last)
         part = self.encoder
-        x = part["fine"](part["stem"](patches), frames)                              # [B*f, fine, H/4, W/4]
-        x = part["coarse"](part["down"](fold(x, 2)), frames)                         # [B*f, coarse, h, w]
-        shift, log_var = part["head"](channel_norm(x)).float().chunk(2, 1)           # [B*f, C, h, w] each
-        blocks = fold(patches, PIXELS // PATCH).permute(0, 2, 3, 1)                  # [B*f, h, w, BLOCK]
+        x = part["fine"](part["stem"](patches), frames)  # [B*f, fine, H/4, W/4]
+        x = part["coarse"](part["down"](fold(x, 2)), frames)  # [B*f, coarse, h, w]
+        shift, log_var = part["head"](channel_norm(x)).float().chunk(2, 1)  # [B*f, C, h, w] each
+        blocks = fold(patches, PIXELS // PATCH).permute(0, 2, 3, 1)  # [B*f, h, w, BLOCK]
         with torch.autocast(video.device.type, enabled=False):
-            linear = self.to_latent(blocks.float()).permute(0, 3, 1, 2)              # [B*f, C, h, w]
+            linear = self.to_latent(blocks.float()).permute(0, 3, 1, 2)  # [B*f, C, h, w]
         # The offset makes the untrained noise small beside PCA's whitened channels (std 0.03).
         return Gaussian(by_clip(linear + shift, frames), by_clip(log_var - 7.0, frames).clamp(-20, 4))
 
@@ -153,9 +153,9 @@ class CausalCodec(nn.Module):
         frames = raw.shape[2]
         z = rearrange(raw, "b c f h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
         part = self.decoder
-        x = part["coarse"](part["stem"](z), frames)                                  # [B*f, coarse, h, w]
-        x = part["fine"](unfold(part["up"](x), 2), frames)                           # [B*f, fine, H/4, W/4]
-        detail = part["head"](channel_norm(x)).float()                               # [B*f, patch, H/4, W/4]
+        x = part["coarse"](part["stem"](z), frames)  # [B*f, coarse, h, w]
+        x = part["fine"](unfold(part["up"](x), 2), frames)  # [B*f, fine, H/4, W/4]
+        detail = part["head"](channel_norm(x)).float()  # [B*f, patch, H/4, W/4]
         with torch.autocast(raw.device.type, enabled=False):
             linear = self.from_latent(z.float().permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         patches = detail + unfold(linear, PIXELS // PATCH)
@@ -165,7 +165,9 @@ class CausalCodec(nn.Module):
         """(C, f, h, w) of a video's latents; InputError names the nearest sizes that work."""
         if frames < 1 or (frames - 1) % FRAMES:
             fit = max(0, round((frames - 1) / FRAMES)) * FRAMES + 1
-            raise InputError(f"{frames} frames do not fill latents of 1 + {FRAMES}k frames; try --num-frames {fit}")
+            raise InputError(
+                f"{frames} frames do not fill latents of 1 + {FRAMES}k frames; try --num-frames {fit}"
+            )
         for name, size in (("height", height), ("width", width)):
             if size < PIXELS or size % PIXELS:
                 fit = max(1, round(size / PIXELS)) * PIXELS
@@ -183,8 +185,8 @@ class CausalCodec(nn.Module):
         center = rows.mean(0)
         values, vectors = torch.linalg.eigh((rows - center).T @ (rows - center) / len(rows))
         keep = self.latent_channels
-        std = values[-keep:].flip(0).clamp(min=1e-12).sqrt()                         # [C]
-        basis = vectors[:, -keep:].flip(1)                                           # [BLOCK, C]
+        std = values[-keep:].flip(0).clamp(min=1e-12).sqrt()  # [C]
+        basis = vectors[:, -keep:].flip(1)  # [BLOCK, C]
         self.to_latent.weight.copy_((basis / std).T)
         self.to_latent.bias.copy_(-(center @ basis) / std)
         self.from_latent.weight.copy_(basis * std)

@@ -1,10 +1,10 @@
 """What `tubelet world` calls."""
 
-import sys
 from pathlib import Path
 
 from tubelet.data.clips import write_clips
 from tubelet.data.world import WorldClips, WorldConfig
+from tubelet.progress import progress
 
 
 def write_world(
@@ -30,13 +30,7 @@ def write_world(
         seed: Another seed is another world of scenes.
     """
     config = WorldConfig(num_frames=num_frames, height=height, width=width, fps=fps, seed=seed)
-    done = 0
-
-    def progress(number: int) -> None:
-        nonlocal done
-        done = number
-        if number % 100 == 0 or number == count:
-            print(f"{number}/{count} clips", file=sys.stderr)
-
-    write_clips(WorldClips(config, count, split=split), out, progress=progress)
-    print(f"{done} clips in {out}, with metadata.jsonl")
+    clips = WorldClips(config, count, split=split)
+    with progress("writing clips", count) as done:
+        write_clips(clips, out, progress=done)
+    print(f"{count} clips in {out}, with metadata.jsonl")

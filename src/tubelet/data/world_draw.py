@@ -62,7 +62,7 @@ def draw_look(
     beside: Thing | None = None,
     sizes: dict[str, float] | None = None,
 ) -> Thing:
-    """An object without a place; `pair` fixes its shape and colour or motion, `beside` must look different."""
+    """An object without a place; `pair` fixes its shape and colour or motion, `beside` must differ."""
     sizes = sizes or {"small": 1.0, "medium": 1.0, "large": 1.0}
     while True:
         shape = pair[0] if pair else rng.choice(tuple(SHAPES))
@@ -220,10 +220,8 @@ def draw_behind(rng: random.Random, pair: tuple[str, str] | None) -> tuple[Thing
     front = place(rng, front, Slot((-0.2, 0.2), (-0.2, 0.2)))
     angle = rng.uniform(0, 2 * math.pi)
     away = rng.uniform(0.5, 0.75) * (back.radius + front.radius)
-    if as_one:
-        back = replace(back, speed=front.speed, velocity=front.velocity)
-    else:
-        back = place(rng, back, Slot())
+    moving = replace(back, speed=front.speed, velocity=front.velocity)
+    back = moving if as_one else place(rng, back, Slot())
     offset = (front.offset[0] + away * math.cos(angle), front.offset[1] + away * math.sin(angle))
     return replace(back, anchor=front.anchor, offset=offset), front
 

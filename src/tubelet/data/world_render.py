@@ -1,8 +1,8 @@
 """Scenes to pixels: signed distances, anti-aliased, at any size and length.
 
-A pixel of frame k depends on k and the frame's size alone: what is evaluated over many frames at once uses only
-operations whose result does not depend on the array around it (no sines, no sums), so a longer clip continues a
-shorter one bit for bit.
+A pixel of frame k depends on k and the frame's size alone: what is evaluated over many frames at once uses
+only operations whose result does not depend on the array around it (no sines, no sums), so a longer clip
+continues a shorter one bit for bit.
 """
 
 import math
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tubelet.data.world_motion import State, state_at
 from tubelet.data.world_scene import Background, Pair, Scene, Thing
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]  # float32, which numpy's types lose on the way
 Where = tuple[int, slice, slice]
 REACH = 1.25
 """No shape of radius one reaches further from its centre, however it is turned."""
@@ -148,7 +148,7 @@ def patches(
         row, column = (int(c) for c in corner[frame])
         top, left = max(-row, 0), max(-column, 0)
         bottom, right = min(height - row, size), min(width - column, size)
-        if bottom > top and right > left and state.opacity > 0:
+        if bottom > top and right > left:
             where = (frame, slice(row + top, row + bottom), slice(column + left, column + right))
             yield where, covered[frame, top:bottom, left:right], state
 
@@ -196,7 +196,7 @@ def background_at(background: Background, shift: Pair, height: int, width: int) 
 
 
 def pattern(background: Background, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The texture in [-1, 1] at columns [1, W] and rows [H, 1] in short sides; smooth, so any size shows it."""
+    """The texture in [-1, 1] at columns [1, W] and rows [H, 1] in short sides; smooth at any size."""
     wave = 2 * math.pi / background.period
     x, y = wave * x + background.phase[0], wave * y + background.phase[1]
     if background.kind == "checks":

@@ -1,8 +1,8 @@
 """The words of the procedural world, and what a scene is made of.
 
-Lengths are in units of the frame's short side, measured from its centre with y pointing down; speeds are per
-second. A place is an anchor in fractions of the half frame plus an offset in short sides, so a wide frame spreads
-a scene out without changing how fast anything moves.
+Lengths are in units of the frame's short side, measured from its centre with y pointing down; speeds are
+per second. A place is an anchor in fractions of the half frame plus an offset in short sides, so a wide frame
+spreads a scene out without changing how fast anything moves.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ MOTIONS: dict[str, float] = {
 CLOCK = 2.0
 """Seconds over which every motion shows itself and no object leaves the frame: 17 frames at 8 a second."""
 MOVE_SPEED: dict[str, Pair] = {"slow": (0.115, 0.14), "fast": (0.23, 0.29)}
-"""Short sides per second of what travels: 0.92 to 1.12 and 1.84 to 2.32 pixels a frame at 64 pixels and 8 fps."""
+"""Short sides per second of what travels: 0.92-1.12 and 1.84-2.32 pixels a frame at 64 pixels and 8 fps."""
 TURN_SPEED: dict[str, Pair] = {"slow": (0.70, 0.86), "fast": (1.9, 2.5)}
 """Radians per second of anything that turns on the spot."""
 GROW_SPEED: dict[str, Pair] = {"slow": (0.085, 0.105), "fast": (0.17, 0.20)}

@@ -1,8 +1,7 @@
 """Prompt fit: which colour and which motion a clip of one object shows, read from its pixels alone.
 
-The judge knows nothing of how clips are made but the names that it may answer with. It fits the background to the
-frame's border, follows the largest blob that differs from it, and names the motion by rules on that blob's track.
-It expects a camera that stands still.
+The judge knows nothing of how clips are made but the names that it may answer with. It names the motion by
+rules on the object's track, and expects one object and a camera that stands still.
 """
 
 import math
@@ -15,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.errors import InputError
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from tubelet.evaluation.tracking import SCALE, Floats, Track, distance, track_of
 
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
@@ -48,13 +45,17 @@ MOTIONS = (
     "changes colour",
     "stays",
 )
-WAYS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")  # by 45 degrees, y down
+WAYS = (
+    "right",
+    "down right",
+    "down",
+    "down left",
+    "left",
+    "up left",
+    "up",
+    "up right",
+)  # by 45 degrees, y down
 
-SCALE = 64.0
-"""Lengths below are in 64ths of the frame's short side."""
-CONTRAST = 30.0
-"""Least distance in RGB levels from the background of what counts as an object."""
-LEAST_AREA = 16.0
 FADED = 0.35
 """Share of its contrast below which an object has faded."""
 RECOLOURED = 50.0
@@ -67,21 +68,6 @@ ANGLES = 240
 """Angles that a turning shape is compared at: steps of 1.5 degrees."""
 TURNS = math.radians(35)
 """Least angle over the clip of what rotates."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """The object in each frame; where it cannot be seen, its place and area are NaN.
-
-    `place` [F, 2] is x, y and `area` [F] is in 64ths of the short side; `colour` [F, 3] and `contrast` [F] are in
-    RGB levels; `cover` [F, H, W] is how much of each pixel it covers.
-    """
-
-    place: Floats
-    area: Floats
-    colour: Floats
-    contrast: Floats
-    cover: Floats
 
 
 @dataclass(frozen=True)
@@ -108,125 +94,6 @@ def read_clip(frames: NDArray[np.uint8]) -> Reading:
     first = int(start.argmax())
     colour = nearest_colour(np.median(track.colour[first : first + 3], axis=0))
     return Reading(colour, motion_of(track) if len(frames) >= 4 else None, True, track)
-
-
-# From pixels to a track
-
-
-def track_of(video: Floats) -> Track:
-    """The track of the object of a video [F, H, W, 3]."""
-    count, height, width = video.shape[:3]
-    smooth = blurred(video)
-    behind, threshold = background_of(smooth)  # [H, W, 3]
-    away = distance(smooth, behind)  # [F, H, W]
-    blobs = largest_blobs(away, threshold)
-    bare = ~widened(widened(blobs))
-    seen = bare.sum(0)  # [H, W], frames that show the background
-    average = (smooth * bare[..., None]).sum(0) / np.maximum(seen, 1)[..., None]
-    behind = np.where((2 * seen >= count)[..., None], average, behind)
-    blobs = largest_blobs(distance(smooth, behind), threshold)
-    least, unit = LEAST_AREA * (min(height, width) / SCALE) ** 2, SCALE / min(height, width)
-    place, area = np.full((count, 2), np.nan), np.full(count, np.nan)
-    colour, contrast, cover = np.zeros((count, 3)), np.zeros(count), np.zeros((count, height, width))
-    last = np.zeros((height, width), bool)
-    for frame in range(count):
-        shown = blobs[frame].sum() >= least
-        last = blobs[frame] if shown else last
-        if not last.any():
-            continue
-        colour[frame], contrast[frame] = core(smooth[frame], behind, last)
-        if not shown:
-            continue
-        cover[frame] = coverage(video[frame], behind, colour[frame], widened(widened(last)))
-        rows, columns = cover[frame].sum(1), cover[frame].sum(0)
-        total = max(cover[frame].sum(), 1e-9)
-        place[frame] = (columns @ np.arange(width) / total * unit, rows @ np.arange(height) / total * unit)
-        area[frame] = total * unit**2
-    return Track(place, area, colour, contrast, cover)
-
-
-def background_of(video: Floats) -> tuple[Floats, float]:
-    """The still background [H, W, 3] of a video as a plane of colour, and the least distance of an object from it.
-
-    The plane minimises the sum of distances over the border, so that an object there does not bend it.
-    """
-    height, width = video.shape[1:3]
-    margin = max(2, min(height, width) // 16)
-    edge = np.ones((height, width), bool)
-    edge[margin:-margin, margin:-margin] = False
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    basis = np.stack([np.ones_like(x), x, y], axis=-1)  # [H, W, 3]
-    border, here = np.median(video[:, edge], axis=0), basis[edge]  # [N, 3] both
-    weight = np.ones(len(here))
-    plane = np.zeros((3, 3))
-    for _ in range(12):
-        plane = np.linalg.lstsq(here * weight[:, None], border * weight[:, None], rcond=None)[0]
-        weight = np.maximum(distance(border, here @ plane), 2.0) ** -0.5
-    spread = float(np.quantile(distance(border, here @ plane), 0.9))
-    return basis @ plane, max(CONTRAST, 1.3 * spread)
-
-
-def distance(one: Floats, other: Floats) -> Floats:
-    """Euclidean distance of colours [..., 3] in RGB levels."""
-    return np.sqrt(np.square(one - other).sum(-1))
-
-
-def blurred(video: Floats) -> Floats:
-    """Each pixel as the mean over its 3 x 3 neighbourhood: [F, H, W, 3]."""
-    for axis in (1, 2):
-        pad = [(1, 1) if k == axis else (0, 0) for k in range(4)]
-        wide = np.pad(video, pad, mode="edge")
-        size = video.shape[axis]
-        video = sum((wide.take(range(k, k + size), axis) for k in range(3)), np.zeros(())) / 3
-    return video
-
-
-def widened(mask: Mask) -> Mask:
-    """The mask [..., H, W] and the four neighbours of each of its pixels."""
-    wide = mask.copy()
-    wide[..., 1:, :] |= mask[..., :-1, :]
-    wide[..., :-1, :] |= mask[..., 1:, :]
-    wide[..., :, 1:] |= mask[..., :, :-1]
-    wide[..., :, :-1] |= mask[..., :, 1:]
-    return wide
-
-
-def largest_blobs(away: Floats, threshold: float) -> Mask:
-    """In each frame the connected region beyond the threshold with the most distance in it: [F, H, W]."""
-    mask = away > threshold
-    label = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)  # 0 is outside
-    while True:
-        wide = np.pad(label, ((0, 0), (1, 1), (1, 1)))
-        around = [wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], label]
-        grown = np.where(mask, np.maximum.reduce(around), 0)
-        grown = np.concatenate([[0], grown.ravel()])[grown]  # follow the label to where it came from
-        if (grown == label).all():
-            break
-        label = grown
-    blobs = np.zeros_like(mask)
-    for frame, labels in enumerate(label):
-        if mask[frame].any():
-            names, index = np.unique(labels[mask[frame]], return_inverse=True)
-            blobs[frame] = labels == names[np.bincount(index, away[frame][mask[frame]]).argmax()]
-    return blobs
-
-
-def core(frame: Floats, behind: Floats, blob: Mask) -> tuple[Floats, float]:
-    """The median colour [3] of the blob's part that differs most from the background, and by how much it does."""
-    away = distance(frame, behind)[blob]
-    inner = away >= 0.8 * np.quantile(away, 0.9)
-    colour = np.median(frame[blob][inner], axis=0)
-    return colour, float(distance(colour, behind[blob][inner].mean(0)))
-
-
-def coverage(frame: Floats, behind: Floats, colour: Floats, near: Mask) -> Floats:
-    """How much of each pixel near the blob is of its colour rather than the background's: [H, W] in 0 to 1."""
-    way = colour - behind
-    share = ((frame - behind) * way).sum(-1) / np.maximum(np.square(way).sum(-1), 1.0)
-    return np.where(near & (share > 0.2), share.clip(0, 1), 0.0)
-
-
-# From a track to words
 
 
 def nearest_colour(rgb: Floats) -> str:
@@ -288,7 +155,9 @@ def turned(track: Track) -> float:
         return 0.0
     speeds = range(-16, 17)  # steps a frame: up to 24 degrees
     misfit = [
-        sum(float(np.square(views[lag:] - np.roll(views[:-lag], lag * k, axis=2)).mean()) for lag in (1, 2, 3))
+        sum(
+            float(np.square(views[lag:] - np.roll(views[:-lag], lag * k, axis=2)).mean()) for lag in (1, 2, 3)
+        )
         for k in speeds
     ]
     best = int(np.argmin(misfit))
@@ -314,7 +183,9 @@ def polar(track: Track) -> Floats:
         down, right = rows - i, columns - j
         cover = track.cover[frame]
         upper = cover[i, j] * (1 - right) + cover[i, j + 1] * right
-        views.append(upper * (1 - down) + (cover[i + 1, j] * (1 - right) + cover[i + 1, j + 1] * right) * down)
+        views.append(
+            upper * (1 - down) + (cover[i + 1, j] * (1 - right) + cover[i + 1, j + 1] * right) * down
+        )
     return np.array(views)
 
 
@@ -353,7 +224,7 @@ def round_misfit(time: Floats, place: Floats) -> float:
 
 
 def folded_misfit(time: Floats, place: Floats) -> float:
-    """Sum of squares that is left of a path when, along each axis, the best straight way turned back once is taken."""
+    """Sum of squares left of a path when a straight way that turns back once is fitted to each axis."""
     total = 0.0
     for along in place.T:
         found = []
@@ -372,11 +243,13 @@ def score(
 ) -> dict[str, dict[str, float]]:
     """Per attribute: accuracy, count, low and high of Wilson's 95% interval, chance.
 
-    `attributes` are those of the clips asked for; chance is the share of their most common answer. What was not
-    found counts as wrong. Raises InputError where there is nothing to score or the numbers differ.
+    `attributes` are those of the clips asked for; chance is the share of their most common answer. What was
+    not found counts as wrong. Raises InputError where there is nothing to score or the numbers differ.
     """
     if not readings or len(readings) != len(attributes):
-        raise InputError(f"{len(readings)} readings for {len(attributes)} clips; give as many, and at least one")
+        raise InputError(
+            f"{len(readings)} readings for {len(attributes)} clips; give as many, and at least one"
+        )
     wanted = [(each["objects"][0]["colour"], each["objects"][0]["motion"]) for each in attributes]
     answers = [(reading.colour, reading.motion) for reading in readings]
     pairs = {

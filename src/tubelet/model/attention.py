@@ -29,7 +29,7 @@ def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor
 KERNELS = {"plain": plain, "fused": fused}
 
 # In bfloat16 on a CPU `plain` is faster up to this many keys: with gradient, 256 heads of 80 keys take 11 ms
-# against 49, 64 heads of 320 keys 26 against 66. Beyond it scores would fill memory; in float32 it is no faster.
+# against 49, 64 heads of 320 keys 26 against 66. Beyond that scores fill memory; in float32 it is no faster.
 SHORT = 512
 
 

@@ -57,7 +57,7 @@ def axis_pairs(head_dim: int) -> tuple[int, int, int]:
     if head_dim % 2 or pairs < 3:
         raise InputError(
             f"heads of {head_dim} numbers cannot be split among frame, row and column; choose width and "
-            f"heads so that width / heads is even and at least 6, for example {max(6, head_dim + head_dim % 2)}"
+            f"heads so that width / heads is even and at least 6, for example {max(6, head_dim + 1)}"
         )
     space = max(1, pairs * 3 // 8)
     return pairs - 2 * space, space, space

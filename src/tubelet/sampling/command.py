@@ -1,12 +1,15 @@
 """What `tubelet generate` calls."""
 
 import csv
+import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from tubelet.errors import InputError
-from tubelet.sampling.pipeline import VideoPipeline
+from tubelet.progress import progress
+from tubelet.sampling.pipeline import BATCH, VideoPipeline
 from tubelet.video import check_writable
 
 
@@ -21,14 +24,11 @@ def generate_files(
         lost = pipe.text_encoder.lost_words(text)
         if lost:
             print(f"tubelet: the prompt is too long; these words are not read: {lost}", file=sys.stderr)
-    total = settings["num_inference_steps"]
-
-    def progress(pipe: VideoPipeline, step: int, t: float, values: dict[str, Any]) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if step + 1 == total else ""
-            print(f"\rstep {step + 1}/{total}", end=end, file=sys.stderr, flush=True)
-
-    files = pipe(prompts, callback_on_step_end=progress, **settings).save(out, fps=fps)
+    videos = len(prompts) * settings.get("num_videos_per_prompt", 1)
+    steps = itertools.count(1)
+    with progress("denoising", settings["num_inference_steps"] * math.ceil(videos / BATCH)) as done:
+        output = pipe(prompts, callback_on_step_end=lambda *_: done(next(steps)), **settings)
+    files = output.save(out, fps=fps)
     for file in files:
         print(file)
     return files
@@ -42,7 +42,9 @@ def prompts_of(words: str) -> list[str]:
     try:
         text = Path(words).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"prompt file {words} is not there; give an existing .txt or .csv, or a prompt") from None
+        raise InputError(
+            f"prompt file {words} is not there; give an existing .txt or .csv, or a prompt"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"prompt file {words} is not UTF-8 text; save it as UTF-8") from None
     if suffix == ".txt":

@@ -23,8 +23,8 @@ class VideoOutput:
     @classmethod
     def of(cls, video: Tensor, output_type: str, fps: float, recipe: dict[str, Any]) -> Self:
         """From video [B, 3, F, H, W] in [-1, 1]; output_type "np", "pt" or "pil"."""
-        share = (video + 1) / 2                                                     # [B, 3, F, H, W]
-        frames: Any = share.permute(0, 2, 1, 3, 4)                                   # [B, F, 3, H, W]
+        share = (video + 1) / 2  # [B, 3, F, H, W]
+        frames: Any = share.permute(0, 2, 1, 3, 4)  # [B, F, 3, H, W]
         if output_type == "np":
             frames = share.permute(0, 2, 3, 4, 1).contiguous().numpy()
         elif output_type == "pil":
@@ -41,7 +41,7 @@ class VideoOutput:
         if self.video is None:
             raise InputError('latents cannot be written as video; use output_type "np", "pt" or "pil"')
         path = Path(path)
-        clips = to_frames(self.video)                                                # [B, F, H, W, 3]
+        clips = to_frames(self.video)  # [B, F, H, W, 3]
         one = len(clips) == 1
         files = [path if one else path.with_stem(f"{path.stem}-{i}") for i in range(len(clips))]
         for i, (file, clip) in enumerate(zip(files, clips, strict=True)):

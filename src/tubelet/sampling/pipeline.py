@@ -63,11 +63,13 @@ class VideoPipeline:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None) -> Self:
-        """The checkpoint in `folder`, or the one that ships. Every file is verified; InputError where one is damaged."""
+        """The checkpoint in `folder`, or the one that ships; every file is verified. InputError where one is damaged."""
         saved = checkpoint.load(DEFAULT if folder is None else folder)
         missing = {"autoencoder", "transformer", "text_encoder", "scheduler"} - set(saved.parts)
         if missing:
-            raise InputError(f"{folder} has no {', '.join(sorted(missing))}; give the folder `tubelet train` made")
+            raise InputError(
+                f"{folder} has no {', '.join(sorted(missing))}; give the folder `tubelet train` made"
+            )
         text = saved.parts["text_encoder"].config
         encoder = make_encoder(text["name"])
         if encoder.fingerprint != text["fingerprint"]:
@@ -133,9 +135,13 @@ class VideoPipeline:
         plan = self.scheduler
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or num_videos_per_prompt < 1:
-            raise InputError("nothing to make: give at least one prompt and --num-videos-per-prompt 1 or more")
+            raise InputError(
+                "nothing to make: give at least one prompt and --num-videos-per-prompt 1 or more"
+            )
         if output_type not in OUTPUT_TYPES:
-            raise InputError(f"output_type {output_type!r} is unknown; {near_miss(output_type, OUTPUT_TYPES)}")
+            raise InputError(
+                f"output_type {output_type!r} is unknown; {near_miss(output_type, OUTPUT_TYPES)}"
+            )
         draw = self.sampler(sampler or plan.sampler)
         times = time_grid(num_inference_steps, plan.shift)
         size = (num_frames or plan.num_frames, height or plan.height, width or plan.width)
@@ -167,11 +173,15 @@ class VideoPipeline:
         """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
         shape = self.codec.latent_shape(num_frames, height, width)
         _, *tubelet = self.transformer.config.tubelet
-        for name, pixels, latents, part in zip(("height", "width"), (height, width), shape[2:], tubelet, strict=True):
+        for name, pixels, latents, part in zip(
+            ("height", "width"), (height, width), shape[2:], tubelet, strict=True
+        ):
             if latents % part:
                 unit = part * self.codec.pixels_per_latent
                 below, above = pixels // unit * unit, (pixels // unit + 1) * unit
-                raise InputError(f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}")
+                raise InputError(
+                    f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}"
+                )
         return shape
 
     def guided(self, text: Text, against: Text | None, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -205,7 +215,8 @@ class VideoPipeline:
             return torch.stack([normal(source, shape) for source in sources]).to(device)
 
         x = noise()
-        for step, x in enumerate(draw(denoise, x, self.reverse, times, noise=noise)):
+        for step, after in enumerate(draw(denoise, x, self.reverse, times, noise=noise)):
+            x = after
             if callback is not None:
                 changed = callback(self, step, times[step], {"latents": x})
                 if changed and "latents" in changed:
@@ -228,7 +239,9 @@ def noise_keys(
             raise InputError(f"--seed {seed}: give a seed from 0 to 2^63 - 1, or a generator, not both")
         return [(seed, i) for i in range(count)]
     if isinstance(generator, torch.Generator) or generator is None:
-        source = generator or torch.Generator().manual_seed(int(np.random.SeedSequence().generate_state(1)[0]))
+        source = generator or torch.Generator().manual_seed(
+            int(np.random.SeedSequence().generate_state(1)[0])
+        )
         sources: Sequence[torch.Generator] = [source] * count
     else:
         sources = generator
@@ -241,5 +254,7 @@ def spread_negative(negative: str | Sequence[str] | None, prompts: list[str], ea
     """One negative prompt per video; "" where none is given."""
     texts = [negative or ""] * len(prompts) if isinstance(negative, str | None) else list(negative)
     if len(texts) != len(prompts):
-        raise InputError(f"{len(texts)} negative prompts for {len(prompts)} prompts; give one, or one for each")
+        raise InputError(
+            f"{len(texts)} negative prompts for {len(prompts)} prompts; give one, or one for each"
+        )
     return [text for text in texts for _ in range(each)]

@@ -65,7 +65,7 @@ class MiniLM:
         self.max_tokens = max_tokens
         self._tokenizer = WordPieces(folder / "tokenizer.json", max_tokens)
         with safe_open(folder / "model.safetensors", "pt") as file:
-            self.bert = Bert(config, {name: file.get_tensor(name) for name in file.keys() if is_read(name)})
+            self.bert = Bert(config, {name: file.get_tensor(name) for name in file.keys() if is_read(name)})  # noqa: SIM118
         self.width = config.hidden_size
         self.fingerprint = _fingerprint(self.name, max_tokens, *MINILM_FILES.values())
 

@@ -27,11 +27,15 @@ class CodecTask:
     def __init__(self, run: CodecRun, log: Log):
         self.run = run
         self.clips, held_out = training_clips(run.data), held_out_clips(run.data)
-        self.held_out_frames = torch.stack([held_out.frames(i) for i in range(min(len(held_out), run.data.held_out))])
+        self.held_out_frames = torch.stack(
+            [held_out.frames(i) for i in range(min(len(held_out), run.data.held_out))]
+        )
         torch.manual_seed(run.loop.seed)
         model = make_codec(run.codec)
         if not isinstance(model, CausalCodec):
-            raise InputError("the identity codec has nothing to train; use it from `tubelet train` with a codec config")
+            raise InputError(
+                "the identity codec has nothing to train; use it from `tubelet train` with a codec config"
+            )
         self.model = model.to(memory_format=torch.channels_last)
         frames = self.frames_of([clip_of(run.loop.seed, n, len(self.clips)) for n in range(run.pca_clips)])
         self.latent_shape = model.latent_shape(*frames.shape[1:4])
@@ -71,7 +75,7 @@ class CodecTask:
                 with torch.autocast("cpu", dtype=torch.bfloat16):
                     video = to_video(frames)
                     decoded = self.model.reconstruct(self.model.posterior(video).mean).clamp(-1, 1)
-                squared = (decoded - video).square().mean((1, 3, 4))                 # [B, F]
+                squared = (decoded - video).square().mean((1, 3, 4))  # [B, F]
                 errors.append(squared.mean(1))
                 first.append(squared[:, 0])
         mean_error, first_error = torch.cat(errors).mean(), torch.cat(first).mean()
@@ -95,7 +99,11 @@ class CodecTask:
         """Mean and standard deviation of each channel of sampled latents, [C] each."""
         latents = []
         for start in range(0, min(STANDARDISE_CLIPS, len(self.clips)), CHUNK):
-            posterior = self.model.posterior(to_video(self.frames_of(list(range(start, min(start + CHUNK, len(self.clips)))))))
-            latents.append(posterior.sample(normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape))))
-        values = torch.cat(latents).transpose(0, 1).flatten(1)                       # [C, everything]
+            posterior = self.model.posterior(
+                to_video(self.frames_of(list(range(start, min(start + CHUNK, len(self.clips))))))
+            )
+            latents.append(
+                posterior.sample(normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape)))
+            )
+        values = torch.cat(latents).transpose(0, 1).flatten(1)  # [C, everything]
         return values.mean(1), values.std(1)

@@ -24,10 +24,13 @@ Run = TypeVar("Run")
 class LoopConfig:
     """What codec and denoiser training share.
 
-    out: folder of checkpoints and log.jsonl; a run found there is continued. resume_from: a step-* folder of another
-    run to branch from (a cool-down from the middle of a long run). batch_size: clips a step, in `micro_batches` pieces. average: EMA weight
-    decay per step. *_every: steps between lines of the log, held-out measurements, previews and checkpoints. keep:
-    checkpoints kept. precision: "bf16" (autocast) or "float32". compile: torch.compile (a minute first; needs g++).
+    out: folder of checkpoints and log.jsonl; a run found there is continued.
+    resume_from: a step-* folder of another run to branch from (a cool-down from the middle of a long run).
+    batch_size: clips a step, in `micro_batches` pieces.
+    average: decay of the weights' EMA per step.
+    *_every: steps between lines of the log, held-out measurements, previews and checkpoints; keep: checkpoints kept.
+    precision: "bf16" (autocast) or "float32".
+    compile: torch.compile, which takes minutes before the first step and needs g++.
     """
 
     out: str
@@ -50,12 +53,15 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batches < 1 or self.batch_size % self.micro_batches:
+            pieces = max(1, self.micro_batches)
             raise InputError(
                 f"batch_size {self.batch_size} does not split into micro_batches {self.micro_batches}; "
-                f"try --loop.batch-size {max(1, self.batch_size // max(1, self.micro_batches)) * max(1, self.micro_batches)}"
+                f"try --loop.batch-size {max(1, self.batch_size // pieces) * pieces}"
             )
         if self.precision not in ("bf16", "float32"):
-            raise InputError(f"precision {self.precision!r} is unknown; {near_miss(self.precision, ['bf16', 'float32'])}")
+            raise InputError(
+                f"precision {self.precision!r} is unknown; {near_miss(self.precision, ['bf16', 'float32'])}"
+            )
         for name in ("log_every", "held_out_every", "preview_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -63,7 +69,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRun:
-    """`tubelet train-codec`: data, the codec, what it minimises, and the loop. pca_clips: clips that PCA is fitted on."""
+    """`tubelet train-codec`: data, codec, objective and loop. pca_clips: clips that PCA is fitted on."""
 
     loop: LoopConfig
     data: DataConfig = field(default_factory=DataConfig)

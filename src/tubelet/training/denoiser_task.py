@@ -1,6 +1,5 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from tubelet.diffusion.targets import target_of
 from tubelet.draws import normal, stream
 from tubelet.errors import InputError
 from tubelet.model.transformer import VideoTransformer
+from tubelet.progress import progress
 from tubelet.sampling.pipeline import DEFAULT, Scheduler, VideoPipeline
 from tubelet.shapes import Text
 from tubelet.text.encoder import make_encoder
 from tubelet.training.config import DenoiserRun
-from tubelet.training.log import Log, duration
+from tubelet.training.log import Log
 from tubelet.video import to_frames
 
 HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # the noise levels held-out loss is measured at
@@ -47,18 +47,19 @@ class DenoiserTask:
         cache = Path(run.cache)
 
         def encoded(which: Clips, phrasings: int, what: str) -> Encoded:
-            begun = time.time()
+            with progress(f"encoding {what} clips", len(which)) as done:
+                return encode_clips(
+                    which,
+                    self.codec,
+                    codec_hash,
+                    self.encoder,
+                    phrasings=phrasings,
+                    cache=cache,
+                    progress=done,
+                )
 
-            def progress(done: int) -> None:
-                left = duration((time.time() - begun) / done * (len(which) - done))
-                log.line(f"{what}: {done}/{len(which)} clips encoded  {left} left")
-
-            return encode_clips(
-                which, self.codec, codec_hash, self.encoder, phrasings=phrasings, cache=cache, progress=progress
-            )
-
-        self.data = encoded(clips, run.captions, "training data")
-        self.held = encoded(held_out, 1, "held-out data")
+        self.data = encoded(clips, run.captions, "training")
+        self.held = encoded(held_out, 1, "held-out")
         self.preview_prompts = [chosen_captions(held_out.captions(i), i, 1)[0] for i in range(PREVIEW_CLIPS)]
         self.null = self.encoder.encode([""])
         self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
@@ -109,7 +110,10 @@ class DenoiserTask:
             some = range(start, min(start + CHUNK, len(self.held)))
             sources = [stream(HELD_OUT, i) for i in some]
             x0 = torch.stack(
-                [self.held.posterior(i).sample(normal(s, self.latent_shape)) for i, s in zip(some, sources, strict=True)]
+                [
+                    self.held.posterior(i).sample(normal(s, self.latent_shape))
+                    for i, s in zip(some, sources, strict=True)
+                ]
             )
             noise = torch.stack([normal(s, self.latent_shape) for s in sources])
             text = Text.concatenate([self.held.text(i, 0) for i in some]).padded(self.longest)
@@ -156,5 +160,7 @@ def fitted(run: DenoiserRun, channels: int, text_width: int) -> Any:
     model = run.model
     for name, needed in (("latent_channels", channels), ("text_width", text_width)):
         if getattr(model, name) != needed:
-            raise InputError(f"model.{name} is {getattr(model, name)}, the data has {needed}; set it to {needed}")
+            raise InputError(
+                f"model.{name} is {getattr(model, name)}, the data has {needed}; set it to {needed}"
+            )
     return model

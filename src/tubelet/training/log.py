@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Log:
-    """Appends events to `log.jsonl` and keeps one line on the screen: rewritten on a terminal, plain lines elsewhere."""
+    """Appends events to `log.jsonl`; keeps one line on the screen, rewritten on a terminal, plain lines elsewhere."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,13 +38,3 @@ class Log:
             self._open_line = False
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-
-
-def duration(seconds: float) -> str:
-    """Such as 45s, 3m20s, 2h05m."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.checkpoint import Part
 from tubelet.data.loader import batches
+from tubelet.progress import duration
 from tubelet.training.config import LoopConfig
 from tubelet.training.ema import Average
-from tubelet.training.log import Log, duration
+from tubelet.training.log import Log
 from tubelet.training.optim import Optimizers
 from tubelet.training.saving import Saver
 from tubelet.video import write_video
@@ -121,7 +122,9 @@ def accumulate(
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.detach() / pieces
     if not total.isfinite():
-        raise FloatingPointError(f"the loss of step {state.step} is {float(total)}; the last checkpoint is unharmed")
+        raise FloatingPointError(
+            f"the loss of step {state.step} is {float(total)}; the last checkpoint is unharmed"
+        )
     return total, sums
 
 
@@ -145,7 +148,8 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
         left = (loop.schedule.steps - state.step) * loop.batch_size / rate if rate else None
         log.line(
             f"step {state.step}/{loop.schedule.steps}  loss {float(loss):.4f}  {rate:.1f} clips/s  "
-            f"{shown(dict(list(measured.items())[:1]))}" + (f"  {duration(left)} left" if left is not None else "")
+            f"{shown(dict(list(measured.items())[:1]))}"
+            + (f"  {duration(left)} left" if left is not None else "")
         )
 
     def measure(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
@@ -209,7 +213,11 @@ def count(model: nn.Module) -> int:
 
 def build() -> dict[str, Any]:
     """What exact resuming depends on besides the run: versions and threads."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def shown(values: dict[str, float]) -> str:

@@ -106,10 +106,14 @@ class Optimizers:
         for name, value in tensors.items():
             i, j, key = name.split(".", 2)
             if int(i) >= len(states):
-                raise InputError("the checkpoint was made with another optimizer; start a new run with --loop.out")
+                raise InputError(
+                    "the checkpoint was made with another optimizer; start a new run with --loop.out"
+                )
             states[int(i)].setdefault(int(j), {})[key] = value
         for optimizer, state in zip(self.all, states, strict=True):
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict(
+                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:

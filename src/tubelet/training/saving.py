@@ -15,7 +15,14 @@ from tubelet.errors import InputError
 if TYPE_CHECKING:
     from tubelet.training.loop import State, Task
 
-FREE = ("out", "resume_from", "schedule", "workers", "keep", "compile")  # fields of the loop a branch may change
+FREE = (
+    "out",
+    "resume_from",
+    "schedule",
+    "workers",
+    "keep",
+    "compile",
+)  # fields of the loop a branch may change
 
 
 class Saver:
@@ -79,7 +86,9 @@ def index_of(parts: dict[str, Part]) -> dict[str, Any]:
 
 def in_bf16(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of two dimensions or more in bf16 (they are most of the size); the rest as it is."""
-    return {name: t.bfloat16() if t.dtype == torch.float32 and t.ndim > 1 else t for name, t in tensors.items()}
+    return {
+        name: t.bfloat16() if t.dtype == torch.float32 and t.ndim > 1 else t for name, t in tensors.items()
+    }
 
 
 def taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

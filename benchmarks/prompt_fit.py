@@ -1,0 +1,97 @@
+"""How often generated clips of one object show the colour and the motion that were asked for.
+
+Run: python benchmarks/prompt_fit.py --checkpoint FOLDER --out raw.jsonl
+     python benchmarks/prompt_fit.py --true        (the judge's own accuracy, on rendered clips)
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.data.world import WorldClips, WorldConfig
+from tubelet.evaluation.prompt_fit import Reading, read_clip, score
+from tubelet.sampling.pipeline import VideoPipeline
+
+CHUNK = 16  # prompts between two signs of progress
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint", default=None, help="folder of a checkpoint; default: the one that ships"
+    )
+    parser.add_argument("--count", type=int, default=100, help="clips")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the noise; chunk k of 16 prompts takes seed + k"
+    )
+    parser.add_argument("--steps", type=int, default=30, help="sampling steps")
+    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale")
+    parser.add_argument(
+        "--true", action="store_true", help="judge the rendered clips instead of generated ones"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="JSON lines: one for each clip, then a summary"
+    )
+    return parser.parse_args()
+
+
+def videos(
+    args: argparse.Namespace, clips: WorldClips, pipe: VideoPipeline | None, some: range
+) -> list[NDArray[np.uint8]]:
+    """The clips of these numbers, rendered or generated: each uint8 [F, H, W, 3]."""
+    if pipe is None:
+        return [clips.frames(i).numpy() for i in some]
+    made = pipe(
+        [clips.captions(i)[0] for i in some],
+        seed=args.seed + some.start // CHUNK,
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance,
+        output_type="np",
+    ).frames
+    return list((np.asarray(made) * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def line(prompt: str, attributes: dict[str, Any], reading: Reading) -> dict[str, Any]:
+    """What was asked for and what was read, ready for JSON."""
+    thing = attributes["objects"][0]
+    wanted = {"colour": thing["colour"], "motion": thing["motion"], "shape": thing["shape"]}
+    read = {"colour": reading.colour, "motion": reading.motion, "found": reading.found}
+    return {"prompt": prompt, "wanted": wanted, "read": read}
+
+
+def main() -> None:
+    """Judge the clips, print the table, write the lines."""
+    args = arguments()
+    clips = WorldClips(WorldConfig(two_objects=0.0, pan=0.0), args.count, split="held_out")
+    pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint)
+    readings, wanted, lines = [], [], []
+    start = time.perf_counter()
+    for first in range(0, args.count, CHUNK):
+        some = range(first, min(first + CHUNK, args.count))
+        for i, frames in zip(some, videos(args, clips, pipe, some), strict=True):
+            readings.append(read_clip(frames))
+            wanted.append(clips.attributes(i))
+            lines.append(line(clips.captions(i)[0], wanted[-1], readings[-1]))
+        print(f"{len(readings)} of {args.count} clips, {time.perf_counter() - start:.0f} s", flush=True)
+    table = score(readings, wanted)
+    print(f"{'':8} accuracy   95% interval   chance   clips")
+    for name, row in table.items():
+        interval = f"{row['low']:.3f} - {row['high']:.3f}"
+        print(f"{name:8} {row['accuracy']:8.3f}   {interval}   {row['chance']:6.3f}   {row['count']:5}")
+    recipe = {"checkpoint": args.checkpoint, "hash": "" if pipe is None else pipe.hash, "true": args.true}
+    recipe |= {"count": args.count, "seed": args.seed, "steps": args.steps, "guidance": args.guidance}
+    found = sum(reading.found for reading in readings)
+    lines.append({"summary": table, "found": found, **recipe})
+    if args.out is not None:
+        args.out.write_text("".join(json.dumps(each) + "\n" for each in lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
