@@ -30,7 +30,9 @@ def main() -> None:
             begun = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - begun)
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest child so far
+            peak = (
+                resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            )  # of the largest child so far
             print(json.dumps({"seconds": round(seconds[-1], 2), "peak_mib": round(peak)}))
     print(json.dumps({"median_seconds": round(statistics.median(seconds), 2), "cores": os.cpu_count()}))
 

@@ -188,7 +188,7 @@ def test_files_carry_their_recipe(pipe, tmp_path):
     files = out.save(tmp_path / "out.mp4")
     assert [f.name for f in files] == ["out-0.mp4", "out-1.mp4"]
     recipe = json.loads(read_metadata(files[1])["tubelet"])
-    assert (recipe["video"], recipe["keys"][1], recipe["prompt"][0]) == (1, [0, 1], PROMPT)
+    assert (recipe["video"], recipe["keys"][1], recipe["prompts"][0]) == (1, [0, 1], PROMPT)
     assert read_video(files[0]).frames.shape == (5, 128, 192, 3)
     with pytest.raises(InputError, match="latents"):
         pipe(PROMPT, num_inference_steps=1, output_type="latent").save(tmp_path / "x.mp4")

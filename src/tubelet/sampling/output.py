@@ -1,13 +1,14 @@
 """What a pipeline returns: frames in the form asked for, and how they were made."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
 from tubelet.errors import InputError
+from tubelet.sampling.recipe import Recipe
 from tubelet.video import to_frames, write_video
 
 
@@ -17,11 +18,11 @@ class VideoOutput:
 
     frames: Any
     fps: float
-    recipe: dict[str, Any]
+    recipe: Recipe
     video: Tensor | None = None
 
     @classmethod
-    def of(cls, video: Tensor, output_type: str, fps: float, recipe: dict[str, Any]) -> Self:
+    def of(cls, video: Tensor, output_type: str, fps: float, recipe: Recipe) -> Self:
         """From video [B, 3, F, H, W] in [-1, 1]; output_type "np", "pt" or "pil"."""
         share = (video + 1) / 2  # [B, 3, F, H, W]
         frames: Any = share.permute(0, 2, 1, 3, 4)  # [B, F, 3, H, W]
@@ -45,6 +46,6 @@ class VideoOutput:
         one = len(clips) == 1
         files = [path if one else path.with_stem(f"{path.stem}-{i}") for i in range(len(clips))]
         for i, (file, clip) in enumerate(zip(files, clips, strict=True)):
-            recipe = {**self.recipe, "video": i}
+            recipe = {**asdict(self.recipe), "video": i}
             write_video(file, clip, fps=fps or self.fps, metadata={"tubelet": json.dumps(recipe)})
         return files

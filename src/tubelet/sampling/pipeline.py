@@ -21,13 +21,13 @@ from tubelet.draws import normal, stream
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.output import VideoOutput
+from tubelet.sampling.recipe import Generators, Recipe, each_negative, each_prompt, noise_keys
 from tubelet.shapes import Text
 from tubelet.text.encoder import TextEncoder, make_encoder
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
 BATCH = 8  # videos denoised together: a bound on memory
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
-SEED_RANGE = 2**63 - 1
 
 Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
 
@@ -63,7 +63,7 @@ class VideoPipeline:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None) -> Self:
-        """The checkpoint in `folder`, or the one that ships; every file is verified. InputError where one is damaged."""
+        """The checkpoint in `folder`, or the one that ships. Every file is verified: InputError names a damaged one."""
         saved = checkpoint.load(DEFAULT if folder is None else folder)
         missing = {"autoencoder", "transformer", "text_encoder", "scheduler"} - set(saved.parts)
         if missing:
@@ -106,7 +106,6 @@ class VideoPipeline:
         self.transformer.to(device)
         return self
 
-    @torch.no_grad()
     def __call__(
         self,
         prompt: str | Sequence[str],
@@ -118,7 +117,7 @@ class VideoPipeline:
         num_inference_steps: int = 30,
         guidance_scale: float = 4.0,
         num_videos_per_prompt: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators | None = None,
         seed: int | None = None,
         sampler: str | None = None,
         output_type: str = "np",
@@ -132,42 +131,49 @@ class VideoPipeline:
         [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
         may return {"latents": x} to replace them. Raises InputError for sizes, steps and names that do not fit.
         """
-        plan = self.scheduler
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts or num_videos_per_prompt < 1:
-            raise InputError(
-                "nothing to make: give at least one prompt and --num-videos-per-prompt 1 or more"
-            )
         if output_type not in OUTPUT_TYPES:
             raise InputError(
                 f"output_type {output_type!r} is unknown; {near_miss(output_type, OUTPUT_TYPES)}"
             )
-        draw = self.sampler(sampler or plan.sampler)
-        times = time_grid(num_inference_steps, plan.shift)
-        size = (num_frames or plan.num_frames, height or plan.height, width or plan.width)
-        shape = self.latent_shape(*size)
-        wanted = [p for p in prompts for _ in range(num_videos_per_prompt)]
-        keys = noise_keys(len(wanted), seed, generator)
-        negatives = spread_negative(negative_prompt, prompts, num_videos_per_prompt)
+        wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
+        recipe = Recipe(
+            prompts=wanted,
+            negative_prompts=each_negative(
+                negative_prompt, len(wanted) // num_videos_per_prompt, num_videos_per_prompt
+            ),
+            keys=noise_keys(len(wanted), seed, generator),
+            num_frames=num_frames or trained.num_frames,
+            height=height or trained.height,
+            width=width or trained.width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            sampler=sampler or trained.sampler,
+            checkpoint=self.hash,
+            version=__version__,
+            batch=BATCH,
+            threads=torch.get_num_threads(),
+        )
+        return self.make(recipe, output_type, callback_on_step_end)
+
+    @torch.no_grad()
+    def make(self, recipe: Recipe, output_type: str = "np", callback: Callback | None = None) -> VideoOutput:
+        """The videos of a recipe."""
+        draw, times = sampler_of(recipe.sampler), time_grid(recipe.num_inference_steps, self.scheduler.shift)
+        shape = self.latent_shape(recipe.num_frames, recipe.height, recipe.width)
         batches = []
-        for first in range(0, len(wanted), BATCH):
-            some = slice(first, first + BATCH)
-            text = self.text_encoder.encode(wanted[some])
-            against = self.text_encoder.encode(negatives[some]) if guidance_scale != 1 else None
-            sources = [stream(*key) for key in keys[some]]
-            denoise = self.guided(text, against, guidance_scale)
-            batches.append(self.denoised(draw, denoise, sources, shape, times, callback_on_step_end))
+        for first in range(0, len(recipe.prompts), recipe.batch):
+            some = slice(first, first + recipe.batch)
+            text = self.text_encoder.encode(recipe.prompts[some])
+            guided = recipe.guidance_scale != 1
+            against = self.text_encoder.encode(recipe.negative_prompts[some]) if guided else None
+            sources = [stream(*key) for key in recipe.keys[some]]
+            denoise = self.guided(text, against, recipe.guidance_scale)
+            batches.append(self.denoised(draw, denoise, sources, shape, times, callback))
         latents = torch.cat(batches)
-        recipe = {
-            "prompt": wanted, "negative_prompt": negatives, "keys": keys, "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale, "sampler": sampler or plan.sampler, "num_frames": size[0],
-            "height": size[1], "width": size[2], "checkpoint": self.hash, "version": __version__,
-            "torch": torch.__version__, "threads": torch.get_num_threads(), "batch": BATCH,
-        }  # fmt: skip
         if output_type == "latent":
-            return VideoOutput(latents.cpu(), plan.fps, recipe)
-        video = torch.cat([self.codec.decode(some).cpu() for some in latents.split(BATCH)])
-        return VideoOutput.of(video.clamp(-1, 1), output_type, plan.fps, recipe)
+            return VideoOutput(latents.cpu(), self.scheduler.fps, recipe)
+        video = torch.cat([self.codec.decode(some).cpu() for some in latents.split(recipe.batch)])
+        return VideoOutput.of(video.clamp(-1, 1), output_type, self.scheduler.fps, recipe)
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
@@ -223,38 +229,9 @@ class VideoPipeline:
                     x.copy_(changed["latents"])
         return x
 
-    def sampler(self, name: str) -> Callable[..., Any]:
-        """The sampler of that name."""
-        if name not in SAMPLERS:
-            raise InputError(f"--sampler {name!r} is unknown; {near_miss(name, list(SAMPLERS))}")
-        return SAMPLERS[name]
 
-
-def noise_keys(
-    count: int, seed: int | None, generator: torch.Generator | Sequence[torch.Generator] | None
-) -> list[tuple[int, ...]]:
-    """The key of each video's noise stream: (seed, i), or a number drawn from its generator."""
-    if seed is not None:
-        if generator is not None or not 0 <= seed <= SEED_RANGE:
-            raise InputError(f"--seed {seed}: give a seed from 0 to 2^63 - 1, or a generator, not both")
-        return [(seed, i) for i in range(count)]
-    if isinstance(generator, torch.Generator) or generator is None:
-        source = generator or torch.Generator().manual_seed(
-            int(np.random.SeedSequence().generate_state(1)[0])
-        )
-        sources: Sequence[torch.Generator] = [source] * count
-    else:
-        sources = generator
-    if len(sources) != count:
-        raise InputError(f"{len(sources)} generators for {count} videos; give one, or one for each video")
-    return [(int(torch.randint(SEED_RANGE, (), generator=g, device=g.device)),) for g in sources]
-
-
-def spread_negative(negative: str | Sequence[str] | None, prompts: list[str], each: int) -> list[str]:
-    """One negative prompt per video; "" where none is given."""
-    texts = [negative or ""] * len(prompts) if isinstance(negative, str | None) else list(negative)
-    if len(texts) != len(prompts):
-        raise InputError(
-            f"{len(texts)} negative prompts for {len(prompts)} prompts; give one, or one for each"
-        )
-    return [text for text in texts for _ in range(each)]
+def sampler_of(name: str) -> Callable[..., Any]:
+    """The sampler of that name."""
+    if name not in SAMPLERS:
+        raise InputError(f"--sampler {name!r} is unknown; {near_miss(name, list(SAMPLERS))}")
+    return SAMPLERS[name]
