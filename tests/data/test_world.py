@@ -41,7 +41,8 @@ def centre_of(frame: np.ndarray, background) -> tuple[float, float, float]:
     far = np.abs(frame.astype(float) - np.array(background)).sum(-1)
     weight = np.where(far > 40, far, 0) / far.max()
     rows, columns = np.mgrid[: frame.shape[0], : frame.shape[1]]
-    return (weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum(), weight.sum()
+    mass = max(weight.sum(), 1e-9)
+    return (weight * columns).sum() / mass, (weight * rows).sum() / mass, weight.sum()
 
 
 def lone(clips, scenes, motions, limit=40):

@@ -9,6 +9,7 @@ from tubelet.errors import InputError, near_miss
 from tubelet.model.attention import FOLDINGS
 from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal, token_times
+from tubelet.model.linear import Linear
 from tubelet.model.positions import Rotary, axis_pairs, positions, rotary
 from tubelet.model.tubelets import Embed, Grid, Unembed, grid_of, volume
 from tubelet.shapes import Text
@@ -63,6 +64,7 @@ class VideoTransformer(nn.Module):
         self.config = config
         width = config.width
         self.embed = Embed(config.latent_channels, width, config.tubelet)
+        self.place = Linear(config.head_dim, width, bias=False)
         self.signal = Signal(width, config.text_width)
         self.modulation = Modulation(width)
         self.read = ReadPrompt(config.text_width, width)
@@ -82,6 +84,7 @@ class VideoTransformer(nn.Module):
         # fmt: off
         tokens, grid = self.embed(latents, t)                           # [B, N, D] and their Grid
         turn = self._rotary(grid, latents.device)                       # cos and sin [N, head_dim / 2]
+        tokens = tokens + self.place(torch.cat(turn, dim=-1))           # rotary alone sees only differences
         times = token_times(t, latents.shape[2:], self.embed.tubelet)   # [B, 1 or N]
         signal = self.signal(times, text.whole)                         # [B, 1 or N, D]
         modulation = self.modulation(signal)                            # [B, 1 or N, 6 D]
@@ -133,7 +136,8 @@ def flops(config: TransformerConfig, latent_shape: tuple[int, int, int, int], te
     width, text_width, tokens, states = config.width, config.text_width, grid.tokens, text_tokens + 1
     patch = config.latent_channels * volume(config.tubelet)
     signal = TIME_FEATURES * width + width**2 + text_width * width + 6 * width**2 + 2 * width**2
-    ends = tokens * width * (2 * patch + volume(config.tubelet)) + text_tokens * text_width * width
+    ends = tokens * width * (2 * patch + volume(config.tubelet) + config.head_dim)
+    ends += text_tokens * text_width * width
     attending = len(folding.attentions) * 4 * tokens * width**2 + 2 * tokens * folding.keys(grid) * width
     reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
     thinking = 2 * config.mlp_ratio * tokens * width**2
