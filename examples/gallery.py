@@ -1,6 +1,6 @@
 """The README's picture: eight prompts, fixed beforehand, with seed 0, failures included.
 
-    python examples/gallery.py [--out docs/gallery.gif] [--checkpoint FOLDER]
+python examples/gallery.py [--out docs/gallery.gif] [--checkpoint FOLDER]
 """
 
 import argparse

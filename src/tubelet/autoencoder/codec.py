@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
@@ -212,7 +212,7 @@ def codec_part(codec: CausalCodec | IdentityCodec) -> Part:
 
 def codec_of(part: Part) -> CausalCodec | IdentityCodec:
     """The codec that `codec_part` made, in float32 and evaluation mode."""
-    config = {name: tuple(v) if isinstance(v, list) else v for name, v in part.config.items()}
+    config: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in part.config.items()}
     codec = make_codec(CodecConfig(**config))
     codec.load_state_dict({name: value.float() for name, value in part.tensors.items()})
     return codec.eval()

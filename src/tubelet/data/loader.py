@@ -39,9 +39,9 @@ class _Batches:
     def __init__(self, start: int, stop: int, size: int):
         self.start, self.stop, self.size = start, stop, size
 
-    def __iter__(self) -> Iterator[range]:
+    def __iter__(self) -> Iterator[list[int]]:
         for first in range(self.start, self.stop, self.size):
-            yield range(first, first + self.size)
+            yield list(range(first, first + self.size))
 
     def __len__(self) -> int:
         return (self.stop - self.start) // self.size

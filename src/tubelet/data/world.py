@@ -71,30 +71,30 @@ class WorldClips:
         """How many clips there are."""
         return self.count
 
-    def scene(self, i: int) -> Scene:
-        """What clip i shows; IndexError outside 0 .. len - 1."""
+    def scene(self, index: int) -> Scene:
+        """What clip index shows; IndexError outside 0 .. len - 1."""
         config = self.config
         return draw_scene(
-            self._stream(i, "scene"),
+            self._stream(index, "scene"),
             unseen=self.split == "unseen_pairs",
             two_objects=config.two_objects,
             pan=config.pan,
         )
 
-    def frames(self, i: int) -> Tensor:
-        """The pixels of clip i: uint8 [F, H, W, 3]."""
+    def frames(self, index: int) -> Tensor:
+        """The pixels of clip index: uint8 [F, H, W, 3]."""
         config = self.config
         return torch.from_numpy(
-            render(self.scene(i), config.num_frames, config.height, config.width, config.fps)
+            render(self.scene(index), config.num_frames, config.height, config.width, config.fps)
         )
 
-    def captions(self, i: int) -> list[str]:
-        """Eight captions of clip i: all of it first, then the plain prompt form, then other phrasings."""
-        return captions_of(self.scene(i), self._stream(i, "captions"))
+    def captions(self, index: int) -> list[str]:
+        """Eight captions of clip index: all of it first, then the plain prompt form, then other phrasings."""
+        return captions_of(self.scene(index), self._stream(index, "captions"))
 
-    def attributes(self, i: int) -> dict[str, Any]:
-        """What clip i shows, exactly, ready for JSON."""
-        scene = self.scene(i)
+    def attributes(self, index: int) -> dict[str, Any]:
+        """What clip index shows, exactly, ready for JSON."""
+        scene = self.scene(index)
         return {
             "count": len(scene.things),
             "objects": [attributes_of(thing) for thing in scene.things],
@@ -103,10 +103,10 @@ class WorldClips:
             "pan": scene.background.pan,
         }
 
-    def _stream(self, i: int, use: str) -> random.Random:
-        if not 0 <= i < self.count:
-            raise IndexError(f"clip {i} of {self.count}")
-        return random.Random(f"tubelet world {self.config.seed} {self.split} {i} {use}")
+    def _stream(self, index: int, use: str) -> random.Random:
+        if not 0 <= index < self.count:
+            raise IndexError(f"clip {index} of {self.count}")
+        return random.Random(f"tubelet world {self.config.seed} {self.split} {index} {use}")
 
 
 def attributes_of(thing: Thing) -> dict[str, Any]:

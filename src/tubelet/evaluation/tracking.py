@@ -1,11 +1,12 @@
 """The track of one object in a video whose camera stands still, from pixels alone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 SCALE = 64.0

@@ -27,16 +27,14 @@ class CodecTask:
     def __init__(self, run: CodecRun, log: Log):
         self.run = run
         self.clips, held_out = training_clips(run.data), held_out_clips(run.data)
-        self.held_out_frames = torch.stack(
-            [held_out.frames(i) for i in range(min(len(held_out), run.data.held_out))]
-        )
+        self.held_out_frames = torch.stack([held_out.frames(i) for i in range(len(held_out))])
         torch.manual_seed(run.loop.seed)
         model = make_codec(run.codec)
         if not isinstance(model, CausalCodec):
             raise InputError(
                 "the identity codec has nothing to train; use it from `tubelet train` with a codec config"
             )
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model
         frames = self.frames_of([clip_of(run.loop.seed, n, len(self.clips)) for n in range(run.pca_clips)])
         self.latent_shape = model.latent_shape(*frames.shape[1:4])
         variances = model.fit_pca(to_video(frames))

@@ -60,7 +60,9 @@ class DenoiserTask:
 
         self.data = encoded(clips, run.captions, "training")
         self.held = encoded(held_out, 1, "held-out")
-        self.preview_prompts = [chosen_captions(held_out.captions(i), i, 1)[0] for i in range(PREVIEW_CLIPS)]
+        self.preview_prompts = [
+            chosen_captions(held_out.captions(i), i, 1)[0] for i in range(min(PREVIEW_CLIPS, len(held_out)))
+        ]
         self.null = self.encoder.encode([""])
         self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
         first = clips.frames(0)

@@ -19,7 +19,8 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         """After optimizer step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.weights, [p.detach() for p in model.parameters()], 1 - decay)
+        now = [p.detach() for p in model.parameters()]
+        torch._foreach_lerp_(self.weights, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def tensors(self) -> dict[str, Tensor]:
         """Averaged weights by parameter name."""

@@ -26,7 +26,10 @@ from tubelet.video import write_video
 class Task(Protocol):
     """What the loop trains: a model, where its samples come from, and what is measured on it."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def fetch(self, number: int) -> dict[str, Any]:
         """Sample `number` with every random draw it needs, keyed by (seed, number)."""
