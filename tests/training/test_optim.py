@@ -88,7 +88,7 @@ def test_the_average_is_the_recursion_written_down():
         average.update(model, n)
         decay = min(0.9, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * n
-    assert_close(average.tensors()["weight"].item(), expected)
+    assert average.tensors()["weight"].item() == pytest.approx(expected)
 
 
 def test_swapping_twice_changes_nothing():

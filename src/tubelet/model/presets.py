@@ -6,8 +6,8 @@ from tubelet.model.transformer import TransformerConfig
 #          width depth heads  parameters
 # fmt: off
 SIZES = {
-    "nano": (  96,    4,    4,    791_872),
-    "mini": ( 256,    8,    4,  9_315_392),  # the one that ships
+    "nano": (  96,    4,    4,    794_176),
+    "mini": ( 256,    8,    4,  9_331_776),  # the one that ships
 }
 # fmt: on
 
