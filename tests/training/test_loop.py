@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,29 @@ def test_four_steps_of_a_denoiser_and_four_more_are_eight(tmp_path, codec):
     assert VideoPipeline.from_pretrained(final)("x", num_inference_steps=1).frames.shape == (1, 5, 32, 32, 3)
 
 
+@pytest.mark.parametrize(
+    ("path", "target", "sampler"),
+    [
+        ("ddpm_linear", "noise", "ancestral"),
+        ("ddpm_cosine", "v", "ddim"),
+        ("ddpm_linear", "velocity", "euler"),
+        ("rectified_flow", "x0", "euler"),
+    ],
+)
+def test_every_path_trains_and_samples(tmp_path, codec, path, target, sampler):
+    run = dataclasses.replace(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"), path=path, target=target)
+    pipe = VideoPipeline.from_pretrained(go(run))
+    assert (pipe.scheduler.path, pipe.scheduler.target) == (path, target)
+    frames = pipe("x", num_inference_steps=3, sampler=sampler, seed=0).frames
+    assert frames.shape == (1, 5, 32, 32, 3)
+    assert frames.std() > 0
+
+
+def test_a_target_that_cannot_be_sampled_is_refused_before_training(tmp_path):
+    with pytest.raises(InputError, match="use target velocity"):
+        DenoiserRun(loop=loop_of(tmp_path, 2), path="rectified_flow", target="noise")
+
+
 def test_a_branch_starts_from_another_runs_checkpoint(tmp_path, codec):
     out = tmp_path / "branch"
     go(codec_run(out, 5, resume_from=str(codec.parent / "step-0000002")))
@@ -147,6 +171,26 @@ def test_captions_drop_sample_by_sample(tmp_path, codec):
         torch.equal(t.trimmed().tokens[0], task.null.tokens[0]) for t in (text[i : i + 1] for i in range(64))
     ]
     assert 16 < sum(dropped) < 48
+
+
+def test_an_interrupt_saves_the_step_it_is_in_and_the_run_goes_on_as_if_nothing_had_been(
+    tmp_path, monkeypatch
+):
+    go(codec_run(tmp_path / "whole", 6))
+    fetch = CodecTask.fetch
+
+    def interrupting(self, number):
+        if number == 4 * 2:  # a sample of step 3
+            signal.raise_signal(signal.SIGINT)
+        return fetch(self, number)
+
+    monkeypatch.setattr(CodecTask, "fetch", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        go(codec_run(tmp_path / "cut", 6, save_every=6))
+    assert [p.name for p in (tmp_path / "cut").glob("step-*")] == ["step-0000003"]
+    monkeypatch.undo()
+    go(codec_run(tmp_path / "cut", 6))
+    assert same_bits(tmp_path / "whole/step-0000006", tmp_path / "cut/step-0000006")
 
 
 def test_a_model_that_does_not_fit_its_codec_is_refused(tmp_path, codec):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import nn
-from torch.testing import assert_close
 
 from tubelet.errors import InputError
 from tubelet.training.ema import Average

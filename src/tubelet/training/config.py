@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from tubelet.autoencoder.codec import CodecConfig
 from tubelet.autoencoder.objective import CodecObjective
 from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import TimeSampling
+from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.targets import to_x0
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
 from tubelet.training.optim import OptimizerConfig, Schedule
@@ -97,6 +101,16 @@ class DenoiserRun:
     target: str = "velocity"
     times: TimeSampling = field(default_factory=TimeSampling)
     model: TransformerConfig = field(default_factory=TransformerConfig)
+
+    def __post_init__(self) -> None:
+        if self.captions < 1 or not 0 <= self.caption_drop <= 1:
+            raise InputError(
+                f"captions {self.captions} must be at least 1 and caption_drop {self.caption_drop} lie in 0..1"
+            )
+        nothing = torch.zeros(
+            1
+        )  # sampling begins at t = 1: a target that cannot be sampled is refused before training
+        to_x0(self.target, make_path(self.path), nothing, nothing, torch.ones(1))
 
 
 def read_run(kind: type[Run], file: str | Path) -> Run:

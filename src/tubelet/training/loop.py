@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,14 +81,18 @@ def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
     saver = Saver(Path(loop.out), run, loop.keep, loop.resume_from)
     saver.resume(state)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
-    log.event("begin", step=state.step, run=run, parameters=count(model), build=build(), **flops_of(task))
+    with precision(loop):
+        flops = flops_of(task)
+    log.event(
+        "begin", step=state.step, run=run, parameters=count(model), build=build(), flops_per_sample=flops
+    )
     every = hooks(task, loop, log, saver)
     batch_of_step = batches(
         task.fetch, list, start=state.step * size, stop=stop, size=size, workers=loop.workers
     )
     compute = compiled(task.loss, loop.compile, log)
     model.train()
-    try:
+    with noted_interrupts() as interrupted:
         for items in batch_of_step:
             loss, terms = accumulate(task, compute, state, items, loop)
             norm = state.optimizers.clip(loop.max_norm)
@@ -96,10 +101,10 @@ def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
             state.step += 1
             for hook in every:
                 hook(state, loss, terms, norm)
-    except KeyboardInterrupt:
-        saver.save(state, task)
-        log.say(f"interrupted; step {state.step} is saved in {loop.out}; the same command goes on from there")
-        raise
+            if interrupted():
+                saver.save(state, task)
+                log.say(f"step {state.step} is saved in {loop.out}; the same command goes on from there")
+                raise KeyboardInterrupt
     with averaged(state):
         measured = task.held_out()
         final = saver.finish(task)
@@ -174,6 +179,28 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
 
 
 @contextlib.contextmanager
+def noted_interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether the user interrupted (SIGINT or SIGTERM), to be asked between steps; a second time stops at once.
+
+    An interrupt raised in the middle of a step would leave weights, average and step number out of line.
+    """
+    seen = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
+        seen = True
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def averaged(state: State) -> Iterator[None]:
     """The model holds the averaged weights and is in evaluation mode inside the block."""
     state.average.swap(state.model)
@@ -199,14 +226,14 @@ def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
     return torch.compile(function, dynamic=False) if wanted else function
 
 
-def flops_of(task: Task) -> dict[str, int]:
+def flops_of(task: Task) -> int:
     """Floating-point operations of one sample's forward and backward, counted by torch on one sample."""
     batch = task.collate([task.fetch(0)])
     with FlopCounterMode(display=False) as counter:
         task.loss(batch)[0].backward()
     for parameter in task.model.parameters():
         parameter.grad = None
-    return {"flops_per_sample": counter.get_total_flops()}
+    return counter.get_total_flops()
 
 
 def count(model: nn.Module) -> int:
