@@ -39,6 +39,7 @@ class CodecTask:
         self.latent_shape = model.latent_shape(*frames.shape[1:4])
         variances = model.fit_pca(to_video(frames))
         kept = float(variances[: run.codec.latent_channels].sum() / variances.sum())
+        self.model.to(run.loop.device)
         start = self.held_out()
         log.event("pca", clips=len(frames), variance_kept=kept, **start)
         log.say(f"PCA-{run.codec.latent_channels} of the same blocks: {start['psnr']:.2f} dB held out")
@@ -67,23 +68,24 @@ class CodecTask:
 
     def held_out(self) -> dict[str, float]:
         """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone."""
-        errors, first = [], []
+        rows = []
         with torch.no_grad():
             for frames in self.held_out_frames.split(CHUNK):
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    video = to_video(frames)
-                    decoded = self.model.reconstruct(self.model.posterior(video).mean).clamp(-1, 1)
-                squared = (decoded - video).square().mean((1, 3, 4))  # [B, F]
-                errors.append(squared.mean(1))
-                first.append(squared[:, 0])
-        mean_error, first_error = torch.cat(errors).mean(), torch.cat(first).mean()
-        return {"psnr": float(psnr(mean_error)), "psnr_first": float(psnr(first_error))}
+                video, decoded = self.round_trip(frames)
+                rows.append((decoded - video).square().mean((1, 3, 4)))  # [B, F]
+        error = torch.cat(rows)
+        return {"psnr": float(psnr(error.mean())), "psnr_first": float(psnr(error[:, 0].mean()))}
+
+    def round_trip(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames uint8 [B, F, H, W, 3] as video [B, 3, F, H, W], and what the codec makes of it."""
+        video = to_video(frames).to(self.run.loop.device)
+        with self.run.loop.autocast():
+            return video, self.model.reconstruct(self.model.posterior(video).mean).clamp(-1, 1)
 
     def preview(self) -> Tensor:
         """Held-out clips above, their reconstructions below: uint8 [F, 2H, nW, 3]."""
-        video = to_video(self.held_out_frames[:PREVIEW_CLIPS])
-        decoded = self.model.reconstruct(self.model.posterior(video).mean)
-        rows = [torch.cat(list(to_frames(x)), 2) for x in (video, decoded)]
+        pair = self.round_trip(self.held_out_frames[:PREVIEW_CLIPS])
+        rows = [torch.cat(list(to_frames(x.cpu())), 2) for x in pair]
         return torch.cat(rows, 1)
 
     def parts(self) -> dict[str, Part]:
@@ -95,13 +97,12 @@ class CodecTask:
     @torch.no_grad()
     def sampled_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel of sampled latents, [C] each."""
-        latents = []
-        for start in range(0, min(STANDARDISE_CLIPS, len(self.clips)), CHUNK):
-            posterior = self.model.posterior(
-                to_video(self.frames_of(list(range(start, min(start + CHUNK, len(self.clips))))))
-            )
-            latents.append(
-                posterior.sample(normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape)))
-            )
+        latents, count = [], min(STANDARDISE_CLIPS, len(self.clips))
+        for start in range(0, count, CHUNK):
+            video = to_video(self.frames_of(list(range(start, min(start + CHUNK, count)))))
+            with self.run.loop.autocast():
+                posterior = self.model.posterior(video.to(self.run.loop.device))
+            noise = normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape))
+            latents.append(posterior.sample(noise.to(self.run.loop.device)))
         values = torch.cat(latents).transpose(0, 1).flatten(1)  # [C, everything]
         return values.mean(1), values.std(1)

@@ -33,6 +33,7 @@ class LoopConfig:
     batch_size: clips a step, in `micro_batches` pieces.
     average: decay of the weights' EMA per step.
     *_every: steps between lines of the log, held-out measurements, previews and checkpoints; keep: checkpoints kept.
+    device: "cpu" or "cuda"; every random draw is made on the CPU.
     precision: "bf16" (autocast) or "float32".
     compile: torch.compile, which takes minutes before the first step and needs g++.
     """
@@ -50,6 +51,7 @@ class LoopConfig:
     preview_every: int = 400
     save_every: int = 200
     keep: int = 2
+    device: str = "cpu"
     precision: str = "bf16"
     compile: bool = True
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000))
@@ -66,9 +68,17 @@ class LoopConfig:
             raise InputError(
                 f"precision {self.precision!r} is unknown; {near_miss(self.precision, ['bf16', 'float32'])}"
             )
+        if self.device not in ("cpu", "cuda"):
+            raise InputError(f"device {self.device!r} is unknown; {near_miss(self.device, ['cpu', 'cuda'])}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device cuda: torch finds no GPU here; use --loop.device cpu")
         for name in ("log_every", "held_out_every", "preview_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks compute in the run's precision."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)

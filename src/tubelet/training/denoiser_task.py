@@ -26,6 +26,7 @@ from tubelet.shapes import Text
 from tubelet.text.encoder import make_encoder
 from tubelet.training.config import DenoiserRun
 from tubelet.training.log import Log
+from tubelet.training.loop import moved
 from tubelet.video import to_frames
 
 HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # the noise levels held-out loss is measured at
@@ -73,7 +74,10 @@ class DenoiserTask:
             width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
         torch.manual_seed(run.loop.seed)
-        self.model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width))
+        self.model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width)).to(
+            run.loop.device
+        )
+        self.codec.to(run.loop.device)  # for previews; encoding is done
 
     def fetch(self, number: int) -> dict[str, Any]:
         """Clip, phrasing and every draw of global sample `number`, keyed by (seed, number)."""
@@ -95,10 +99,13 @@ class DenoiserTask:
         t = self.run.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
         text = Text.concatenate([item["text"] for item in items])
         keep = torch.tensor([item["keep"] for item in items])
-        text = text.where(keep, self.null).padded(self.longest)
+        return self.noised(x0, noise, t, text.where(keep, self.null))
+
+    def noised(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
+        """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts."""
         xt = add_noise(self.path, x0, noise, t)
         target = target_of(self.run.target, self.path, x0, noise, t)
-        return xt, target, t.float().view(-1, 1, 1, 1, 1), text
+        return xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the squared error of the target.   [DDPM 14]"""
@@ -111,22 +118,16 @@ class DenoiserTask:
         for start in range(0, len(self.held), CHUNK):
             some = range(start, min(start + CHUNK, len(self.held)))
             sources = [stream(HELD_OUT, i) for i in some]
-            x0 = torch.stack(
-                [
-                    self.held.posterior(i).sample(normal(s, self.latent_shape))
-                    for i, s in zip(some, sources, strict=True)
-                ]
-            )
-            noise = torch.stack([normal(s, self.latent_shape) for s in sources])
-            text = Text.concatenate([self.held.text(i, 0) for i in some]).padded(self.longest)
+            posteriors = [self.held.posterior(i) for i in some]
+            draws = [(normal(s, self.latent_shape), normal(s, self.latent_shape)) for s in sources]
+            x0 = torch.stack([q.sample(first) for q, (first, _) in zip(posteriors, draws, strict=True)])
+            noise = torch.stack([second for _, second in draws])
+            text = Text.concatenate([self.held.text(i, 0) for i in some])
             for level in HELD_OUT_TIMES:
                 t = torch.full((len(some),), level, dtype=torch.float64)
-                target = target_of(self.run.target, self.path, x0, noise, t)
-                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.run.loop.precision == "bf16"):
-                    prediction = self.model(
-                        add_noise(self.path, x0, noise, t), t.float().view(-1, 1, 1, 1, 1), text
-                    )
-                losses[level].append(mean_squared(prediction.float(), target))
+                batch = moved(self.noised(x0, noise, t, text), self.run.loop.device)
+                with self.run.loop.autocast():
+                    losses[level].append(self.loss(batch)[0].expand(len(some)))
         levels = {f"loss_{level:g}": float(torch.cat(rows).mean()) for level, rows in losses.items()}
         return {"held_out_loss": sum(levels.values()) / len(levels), **levels}
 

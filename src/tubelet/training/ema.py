@@ -28,7 +28,8 @@ class Average:
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
-        self.weights = [tensors[name].clone() for name in self.names]
+        for held, name in zip(self.weights, self.names, strict=True):
+            held.copy_(tensors[name])
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:

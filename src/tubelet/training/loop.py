@@ -81,8 +81,8 @@ def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
     saver = Saver(Path(loop.out), run, loop.keep, loop.resume_from)
     saver.resume(state)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
-    with precision(loop):
-        flops = flops_of(task)
+    with loop.autocast():
+        flops = flops_of(task, loop.device)
     log.event(
         "begin", step=state.step, run=run, parameters=count(model), build=build(), flops_per_sample=flops
     )
@@ -120,10 +120,10 @@ def accumulate(
     state.optimizers.clear()
     pieces = loop.micro_batches
     size = len(items) // pieces
-    total, sums = torch.zeros(()), {}
+    total, sums = torch.zeros((), device=loop.device), {}
     for piece in range(pieces):
-        batch = task.collate(items[piece * size : (piece + 1) * size])
-        with precision(loop):
+        batch = moved(task.collate(items[piece * size : (piece + 1) * size]), loop.device)
+        with loop.autocast():
             loss, terms = compute(batch)
         (loss / pieces).backward()
         total = total + loss.detach() / pieces
@@ -213,9 +213,9 @@ def averaged(state: State) -> Iterator[None]:
         state.model.train()
 
 
-def precision(loop: LoopConfig) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast, or nothing."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=loop.precision == "bf16")
+def moved(batch: Any, device: str) -> Any:
+    """A batch (tensors and Text, in tuples) on a device."""
+    return tuple(moved(item, device) for item in batch) if isinstance(batch, tuple) else batch.to(device)
 
 
 def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
@@ -226,9 +226,9 @@ def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
     return torch.compile(function, dynamic=False) if wanted else function
 
 
-def flops_of(task: Task) -> int:
+def flops_of(task: Task, device: str) -> int:
     """Floating-point operations of one sample's forward and backward, counted by torch on one sample."""
-    batch = task.collate([task.fetch(0)])
+    batch = moved(task.collate([task.fetch(0)]), device)
     with FlopCounterMode(display=False) as counter:
         task.loss(batch)[0].backward()
     for parameter in task.model.parameters():
