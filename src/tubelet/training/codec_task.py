@@ -10,7 +10,7 @@ from tubelet.autoencoder.objective import codec_loss, psnr
 from tubelet.checkpoint import Part
 from tubelet.data.loader import clip_of
 from tubelet.data.source import held_out_clips, training_clips
-from tubelet.draws import normal, stream
+from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.training.config import CodecRun
 from tubelet.training.log import Log
@@ -28,8 +28,8 @@ class CodecTask:
         self.run = run
         self.clips, held_out = training_clips(run.data), held_out_clips(run.data)
         self.held_out_frames = torch.stack([held_out.frames(i) for i in range(len(held_out))])
-        torch.manual_seed(run.loop.seed)
-        model = make_codec(run.codec)
+        with seeded(run.loop.seed):
+            model = make_codec(run.codec)
         if not isinstance(model, CausalCodec):
             raise InputError(
                 "the identity codec has nothing to train; use it from `tubelet train` with a codec config"
