@@ -2,7 +2,7 @@
 
 import torch
 
-from tubelet.draws import normal, stream
+from tubelet.draws import normal, seeded, stream
 
 
 def test_a_key_says_everything():
@@ -16,3 +16,14 @@ def test_normals_are_standard():
     assert x.dtype == torch.float32
     assert abs(x.mean()) < 0.02
     assert abs(x.std() - 1) < 0.02
+
+
+def test_seeding_weights_leaves_the_global_generator_alone():
+    torch.manual_seed(1)
+    wanted = torch.rand(2)
+    torch.manual_seed(1)
+    with seeded(5):
+        one = torch.rand(2)
+    assert torch.equal(torch.rand(2), wanted)
+    with seeded(5):
+        assert torch.equal(torch.rand(2), one)

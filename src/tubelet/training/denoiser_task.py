@@ -17,7 +17,7 @@ from tubelet.diffusion.objective import mean_squared
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.targets import target_of
-from tubelet.draws import normal, stream
+from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.model.transformer import VideoTransformer
 from tubelet.progress import progress
@@ -73,10 +73,9 @@ class DenoiserTask:
             path=run.path, target=run.target, num_frames=first.shape[0], height=first.shape[1],
             width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
-        torch.manual_seed(run.loop.seed)
-        self.model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width)).to(
-            run.loop.device
-        )
+        with seeded(run.loop.seed):
+            model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width))
+        self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
 
     def fetch(self, number: int) -> dict[str, Any]:
