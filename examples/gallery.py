@@ -34,7 +34,8 @@ def main() -> None:
     assert output.video is not None
     clips = F.pad(to_frames(output.video), (0, 0, 2, 2, 2, 2), value=255)  # [8, F, 68, 68, 3], a white frame
     rows = [torch.cat(list(row), 2) for row in clips.split(COLUMNS)]
-    write_video(arguments.out, torch.cat(rows, 1), fps=output.fps)
+    sheet = torch.cat(rows, 1).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    write_video(arguments.out, sheet, fps=output.fps, enlarge=False)
     print(arguments.out)
 
 

@@ -262,3 +262,12 @@ def test_a_link_to_a_checkpoint_stays_a_link(tmp_path: Path, folder: Path):
     save(tmp_path / "latest", parts(2.0), INDEX)
     assert (tmp_path / "latest").is_symlink()
     assert_same(load(folder), parts(2.0))
+
+
+def test_a_parts_hash_is_that_of_its_content_wherever_it_lies(tmp_path):
+    part = checkpoint.Part({"a": 1}, {"w": torch.arange(4.0)})
+    checkpoint.save(tmp_path / "x", {"part": part}, {})
+    assert checkpoint.hash_of(checkpoint.load(tmp_path / "x").parts["part"]) == checkpoint.hash_of(part)
+    other = checkpoint.Part({"a": 1}, {"w": torch.arange(4.0) + 1})
+    assert checkpoint.hash_of(other) != checkpoint.hash_of(part)
+    assert checkpoint.hash_of(checkpoint.Part({"a": 2}, part.tensors)) != checkpoint.hash_of(part)

@@ -22,6 +22,7 @@ FREE = (
     "workers",
     "keep",
     "compile",
+    "device",
 )  # fields of the loop a branch may change
 
 
