@@ -17,12 +17,12 @@ help: ## this list
 	@echo "PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL at a place that offers it before the first run."
 
 demo: ## a prompt becomes a video, no GPU; 1-3 minutes the first time, then about 10 seconds; result: demo.mp4
-	@echo "Makes a video of \"a red circle moves left\" with the model that ships, on the CPU."
+	@echo "Makes a video of \"a blue square moves down\" with the model that ships, on the CPU."
 	@test -e .venv/.core \
 		&& echo "This takes about 10 seconds." \
 		|| echo "The first time it downloads about 360 MB of packages into .venv/ (1-3 minutes); then about 10 seconds."
 	@$(MAKE) --no-print-directory .venv/.core
-	.venv/bin/tubelet generate "a red circle moves left" -o demo.mp4 --seed 0
+	.venv/bin/tubelet generate "a blue square moves down" -o demo.mp4 --seed 0
 	@echo "The video: $(CURDIR)/demo.mp4"
 
 test: .venv/.dev ## the fast tests, under 2 minutes on two cores; result: a summary on the screen
