@@ -54,6 +54,7 @@ def test_flags_override_any_field(tmp_path):
     )
     assert (run.data.folder, run.loop.schedule.steps, run.model.width) == ("clips", 7, 64)
     assert isinstance(run.loop, LoopConfig)
+    assert run_of(DenoiserRun, [str(file), "--data=clips"], "tubelet").data.folder == "clips"
 
 
 def test_a_config_must_come_first():

@@ -1,5 +1,6 @@
 """What `tubelet train` and `tubelet train-codec` call."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -42,5 +43,5 @@ def run_of(kind: type[Run], arguments: list[str], name: str) -> Run:
             print(f"`{name} CONFIG --help` lists every field with the value CONFIG gives it.")
             raise SystemExit(0)
         raise InputError(f"{name} needs a config first, such as configs/denoiser.toml")
-    flags = ["--data.folder" if word == "--data" else word for word in arguments[1:]]
+    flags = [re.sub(r"^--data(?==|$)", "--data.folder", word) for word in arguments[1:]]
     return tyro.cli(kind, default=read_run(kind, arguments[0]), args=flags, prog=f"{name} CONFIG")
