@@ -119,6 +119,23 @@ def test_every_path_trains_and_samples(tmp_path, codec, path, target, sampler):
     assert frames.std() > 0
 
 
+def test_a_model_of_pixels_trains_and_samples(tmp_path):
+    pixels = TransformerConfig(
+        latent_channels=3, frames_per_latent=1, pixels_per_latent=1, tubelet=(1, 8, 8), width=32, depth=1, heads=2,
+        text_width=128,
+    )  # fmt: skip
+    run = DenoiserRun(
+        loop=loop_of(tmp_path / "run", 2),
+        data=DATA,
+        codec="identity",
+        text="bytes",
+        cache=str(tmp_path),
+        model=pixels,
+    )
+    frames = VideoPipeline.from_pretrained(go(run))("x", num_inference_steps=1).frames
+    assert frames.shape == (1, 5, 32, 32, 3)
+
+
 def test_a_target_that_cannot_be_sampled_is_refused_before_training(tmp_path):
     with pytest.raises(InputError, match="use target velocity"):
         DenoiserRun(loop=loop_of(tmp_path, 2), path="rectified_flow", target="noise")

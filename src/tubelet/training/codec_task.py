@@ -32,7 +32,7 @@ class CodecTask:
             model = make_codec(run.codec)
         if not isinstance(model, CausalCodec):
             raise InputError(
-                "the identity codec has nothing to train; use it from `tubelet train` with a codec config"
+                'the identity codec has nothing to train; give codec = "identity" to `tubelet train`'
             )
         self.model = model
         frames = self.frames_of([clip_of(run.loop.seed, n, len(self.clips)) for n in range(run.pca_clips)])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tubelet import checkpoint
-from tubelet.autoencoder.codec import CodecConfig, codec_of, make_codec
+from tubelet.autoencoder.codec import Codec, CodecConfig, codec_of, make_codec
 from tubelet.checkpoint import Part
 from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded, chosen_captions, encode_clips
@@ -19,7 +19,7 @@ from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.targets import target_of
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
-from tubelet.model.transformer import VideoTransformer
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.progress import progress
 from tubelet.sampling.pipeline import DEFAULT, Scheduler, VideoPipeline
 from tubelet.shapes import Text
@@ -74,7 +74,7 @@ class DenoiserTask:
             width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
         with seeded(run.loop.seed):
-            model = VideoTransformer(fitted(run, self.latent_shape[0], self.encoder.width))
+            model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width))
         self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
 
@@ -157,12 +157,17 @@ def codec_for(name: str) -> tuple[Any, str]:
     return codec_of(saved.parts["autoencoder"]), checkpoint.hash_of(saved.parts["autoencoder"])
 
 
-def fitted(run: DenoiserRun, channels: int, text_width: int) -> Any:
-    """The run's transformer, refused where codec or text encoder need other numbers."""
-    model = run.model
-    for name, needed in (("latent_channels", channels), ("text_width", text_width)):
-        if getattr(model, name) != needed:
+def fitted(model: TransformerConfig, codec: Codec, text_width: int) -> TransformerConfig:
+    """The same config, refused where codec or text encoder need other numbers."""
+    needed = {
+        "latent_channels": codec.latent_channels,
+        "frames_per_latent": codec.frames_per_latent,
+        "pixels_per_latent": codec.pixels_per_latent,
+        "text_width": text_width,
+    }
+    for name, value in needed.items():
+        if getattr(model, name) != value:
             raise InputError(
-                f"model.{name} is {getattr(model, name)}, the data has {needed}; set it to {needed}"
+                f"model.{name} is {getattr(model, name)}, the data needs {value}; set it to {value}"
             )
     return model
