@@ -167,6 +167,8 @@ def test_a_checkpoint_of_another_text_encoder_is_refused(pipe, tmp_path):
     [
         ({"num_frames": 16}, "--num-frames 17"),
         ({"height": 30}, "--height 32"),
+        ({"width": 0}, "--width 8"),
+        ({"num_frames": 0}, "0 frames"),
         ({"height": 40}, "try 32 or 48"),
         ({"num_inference_steps": 0}, "--num-inference-steps"),
         ({"num_videos_per_prompt": 0}, "--num-videos-per-prompt"),

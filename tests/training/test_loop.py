@@ -141,6 +141,20 @@ def test_a_target_that_cannot_be_sampled_is_refused_before_training(tmp_path):
         DenoiserRun(loop=loop_of(tmp_path, 2), path="rectified_flow", target="noise")
 
 
+@pytest.mark.parametrize("part", ["autoencoder", "transformer"])
+def test_what_others_use_of_a_checkpoint_is_the_average(tmp_path, codec, part):
+    if part == "autoencoder":
+        folder = codec.parent / "step-0000004"
+    else:
+        go(denoiser_run(tmp_path, 4, codec, tmp_path / "cache"))
+        folder = tmp_path / "step-0000004"
+    saved = checkpoint.load(folder).parts
+    tensors = saved["training"].tensors
+    names = [name.removeprefix("average.") for name in tensors if name.startswith("average.")]
+    assert all(torch.equal(saved[part].tensors[name], tensors[f"average.{name}"]) for name in names)
+    assert any(not torch.equal(tensors[f"weights.{name}"], tensors[f"average.{name}"]) for name in names)
+
+
 def test_a_branch_starts_from_another_runs_checkpoint(tmp_path, codec):
     out = tmp_path / "branch"
     go(codec_run(out, 5, resume_from=str(codec.parent / "step-0000002")))

@@ -47,5 +47,7 @@ class VideoOutput:
         files = [path if one else path.with_stem(f"{path.stem}-{i}") for i in range(len(clips))]
         for i, (file, clip) in enumerate(zip(files, clips, strict=True)):
             recipe = {**asdict(self.recipe), "video": i}
-            write_video(file, clip, fps=fps or self.fps, metadata={"tubelet": json.dumps(recipe)})
+            write_video(
+                file, clip, fps=self.fps if fps is None else fps, metadata={"tubelet": json.dumps(recipe)}
+            )
         return files

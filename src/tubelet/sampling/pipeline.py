@@ -142,9 +142,9 @@ class VideoPipeline:
                 negative_prompt, len(wanted) // num_videos_per_prompt, num_videos_per_prompt
             ),
             keys=noise_keys(len(wanted), seed, generator),
-            num_frames=num_frames or trained.num_frames,
-            height=height or trained.height,
-            width=width or trained.width,
+            num_frames=trained.num_frames if num_frames is None else num_frames,
+            height=trained.height if height is None else height,
+            width=trained.width if width is None else width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             sampler=sampler or trained.sampler,

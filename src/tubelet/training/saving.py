@@ -61,8 +61,8 @@ class Saver:
         """The whole state and, beside it, what others need to use the averaged weights."""
         from tubelet.training.loop import averaged
 
-        with averaged(state):
-            parts = task.parts()
+        with averaged(state):  # copies: outside, the same tensors hold the weights that are being trained
+            parts = {name: copied(part) for name, part in task.parts().items()}
         tensors = {
             **{f"weights.{name}": value for name, value in state.model.state_dict().items()},
             **{f"average.{name}": value for name, value in state.average.tensors().items()},
@@ -83,6 +83,11 @@ class Saver:
 def index_of(parts: dict[str, Part]) -> dict[str, Any]:
     """The model_index.json of these parts."""
     return {"library": "tubelet", "version": __version__, "parts": sorted(parts)}
+
+
+def copied(part: Part) -> Part:
+    """A part whose tensors nobody changes afterwards."""
+    return Part(part.config, {name: tensor.detach().clone() for name, tensor in part.tensors.items()})
 
 
 def in_bf16(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
