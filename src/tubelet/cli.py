@@ -57,6 +57,35 @@ def generate(arguments: list[str]) -> None:
     tyro.cli(generate, args=arguments, prog="tubelet generate")
 
 
+def replay(arguments: list[str]) -> None:
+    """Make a video again from the recipe in its file, and say whether it is the same."""
+    import tyro
+
+    def replay(
+        file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]],
+        /,
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        checkpoint: Path | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        """Make a video again from the recipe in its file, and say whether it is the same.
+
+        Exit code 0: the frames are the same, bit for bit, and the file shows them. 2: they are not, or the file is
+        not; what differs is said.
+
+        Args:
+            file: A .mp4, .gif or .png that tubelet wrote.
+            out: Where to write the clip made again: .mp4, .gif or .png.
+            checkpoint: Folder of the checkpoint that made it; the one that ships when left out.
+            max_pixels: The most pixels a recipe may ask for; 16 million when left out.
+        """
+        from tubelet.sampling.command import replay_file
+
+        replay_file(file, checkpoint=checkpoint, out=out, max_pixels=max_pixels)
+
+    tyro.cli(replay, args=arguments, prog="tubelet replay")
+
+
 def train(arguments: list[str]) -> None:
     """Train a denoiser as a config says; the same command goes on where it stopped."""
     from tubelet.training.command import train_denoiser
@@ -82,6 +111,7 @@ def world(arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "generate": generate,
+    "replay": replay,
     "train": train,
     "train-codec": train_codec,
     "world": world,

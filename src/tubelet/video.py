@@ -25,7 +25,6 @@ from tubelet.errors import InputError, near_miss
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-    from PIL import Image
 
 SMALL = 256
 ENLARGEMENT = 4
@@ -123,17 +122,27 @@ def read_video(path: str | Path, *, limits: ReadLimits = ReadLimits(), allow_par
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The text that a video, gif or png file carries: what `write_video` was given, and the format's own."""
-    if Path(path).suffix.lower() != ".png":
-        with _opened(path, ReadLimits()) as container:
-            return _metadata(container)
+    if Path(path).suffix.lower() == ".png":
+        return read_sheet(path).metadata
+    with _opened(path, ReadLimits()) as container:
+        return _metadata(container)
+
+
+def read_sheet(path: str | Path) -> Clip:
+    """A png file as a clip of one frame [1, H, W, 3], with the text it carries. Raises InputError as `read_video`."""
     from PIL import Image, PngImagePlugin
 
     try:
         with Image.open(path, formats=("PNG",)) as image:
+            _check(path, ReadLimits(), image.height, image.width, 1, 0.0)
             text = image.text if isinstance(image, PngImagePlugin.PngImageFile) else {}
-            return {str(key): str(value) for key, value in text.items()}
+            pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+            frames = pixels.view(1, image.height, image.width, 3)
+            return Clip(frames, 1.0, {str(key): str(value) for key, value in text.items()})
+    except InputError:
+        raise
     except Exception as error:
-        raise InputError(f"{path} is not a readable png file: {_reason(error)}") from error
+        raise InputError(f"{path} is not a readable png file: {_reason(error)}; check the path") from error
 
 
 def contact_sheet(frames: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
@@ -216,7 +225,8 @@ def _write_mp4(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf)}
+        # x264's macroblock tree reads memory that it never wrote (seen at widths that 256 does not divide).
+        stream.options = {"crf": str(crf), "mbtree": "0"}
         coder = stream.codec_context
         coder.thread_count = 1  # the same bytes on every machine
         # BT.709, and said so: players guess differently where nothing is said.
@@ -234,7 +244,7 @@ def _write_gif(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
     # One palette for the whole clip: a palette of its own per frame makes still things flicker.
     sample = frames[:, :: 1 + frames.shape[1] // 256, :: 1 + frames.shape[2] // 256].flatten(0, 1)
     palette = Image.fromarray(sample.numpy()).quantize(256)
-    images = [_image(frame).quantize(palette=palette) for frame in frames]
+    images = [Image.fromarray(frame.numpy()).quantize(palette=palette) for frame in frames]
     # gif counts in hundredths of a second: whole ones that add up to the right length.
     ends = [round(100 * number / fps) for number in range(len(images) + 1)]
     lengths = [10 * max(2, end - start) for start, end in pairwise(ends)]
@@ -249,22 +259,16 @@ def _write_gif(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
 
 
 def _write_png(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], crf: int) -> None:
-    from PIL.PngImagePlugin import PngInfo
+    from PIL import Image, PngImagePlugin
 
-    text = PngInfo()
+    text = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
         text.add_itxt(key, value)
-    _image(contact_sheet(frames)).save(file, "PNG", pnginfo=text)
+    Image.fromarray(contact_sheet(frames).numpy()).save(file, "PNG", pnginfo=text)
 
 
 Writer = Callable[[Path, Tensor, float, dict[str, str], int], None]
 WRITERS: dict[str, Writer] = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_png}
-
-
-def _image(frame: Tensor) -> "Image.Image":
-    from PIL import Image
-
-    return Image.fromarray(frame.numpy())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `tubelet generate` calls."""
+"""What `tubelet generate` and `tubelet replay` call."""
 
 import csv
 import itertools
@@ -10,6 +10,8 @@ from typing import Any
 from tubelet.errors import InputError
 from tubelet.progress import progress
 from tubelet.sampling.pipeline import BATCH, VideoPipeline
+from tubelet.sampling.record import read_record
+from tubelet.sampling.replay import Replay, replay
 from tubelet.video import check_writable
 
 
@@ -32,6 +34,26 @@ def generate_files(
     for file in files:
         print(file)
     return files
+
+
+def replay_file(file: Path, *, checkpoint: Path | None, out: Path | None, max_pixels: int | None) -> Replay:
+    """Make the video in a file again, say how far it is the same, and write it; InputError where it is not."""
+    if out is not None:
+        check_writable(out)
+        if out.resolve() == file.resolve():
+            raise InputError(f"-o {out} is the file to compare with; choose another name")
+    steps = itertools.count(1)
+    with progress("denoising", read_record(file).recipe.num_inference_steps) as done:
+        result = replay(
+            file, checkpoint=checkpoint, max_pixels=max_pixels, callback=lambda *_: done(next(steps))
+        )
+    print(result.report())
+    if out is not None:
+        result.save(out)
+        print(out)
+    if not result.same:
+        raise InputError(result.why())
+    return result
 
 
 def prompts_of(words: str) -> list[str]:

@@ -1,7 +1,6 @@
 """What a pipeline returns: frames in the form asked for, and how they were made."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from tubelet.errors import InputError
 from tubelet.sampling.recipe import Recipe
+from tubelet.sampling.record import Record
 from tubelet.video import to_frames, write_video
 
 
@@ -39,15 +39,20 @@ class VideoOutput:
 
         Several videos are numbered: out.mp4 becomes out-0.mp4, out-1.mp4, ... InputError for latents.
         """
+        path, count = Path(path), len(self.frames)
+        files = [path] if count == 1 else [path.with_stem(f"{path.stem}-{i}") for i in range(count)]
+        for number, file in enumerate(files):
+            self.write(file, number, fps=fps)
+        return files
+
+    def write(self, path: str | Path, number: int, *, fps: float | None = None) -> None:
+        """Write one of the videos, with its recipe, to exactly this path."""
+        clip, fps = self.clip(number), self.fps if fps is None else fps
+        record = Record.of(self.recipe, number, clip, fps, Path(path).suffix)
+        write_video(path, clip, fps=fps, metadata=record.metadata())
+
+    def clip(self, number: int) -> Tensor:
+        """One of the videos as uint8 frames [F, H, W, 3]. InputError for latents."""
         if self.video is None:
             raise InputError('latents cannot be written as video; use output_type "np", "pt" or "pil"')
-        path = Path(path)
-        clips = to_frames(self.video)  # [B, F, H, W, 3]
-        one = len(clips) == 1
-        files = [path if one else path.with_stem(f"{path.stem}-{i}") for i in range(len(clips))]
-        for i, (file, clip) in enumerate(zip(files, clips, strict=True)):
-            recipe = {**asdict(self.recipe), "video": i}
-            write_video(
-                file, clip, fps=self.fps if fps is None else fps, metadata={"tubelet": json.dumps(recipe)}
-            )
-        return files
+        return to_frames(self.video[number : number + 1])[0]

@@ -21,7 +21,14 @@ from tubelet.draws import normal, stream
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.output import VideoOutput
-from tubelet.sampling.recipe import Generators, Recipe, each_negative, each_prompt, noise_keys
+from tubelet.sampling.recipe import (
+    Generators,
+    Recipe,
+    each_negative,
+    each_prompt,
+    environment,
+    noise_keys,
+)
 from tubelet.shapes import Text
 from tubelet.text.encoder import TextEncoder, make_encoder
 
@@ -100,6 +107,11 @@ class VideoPipeline:
             "scheduler": Part(dataclasses.asdict(self.scheduler)),
         }
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.transformer.parameters()).device
+
     def to(self, device: torch.device | str) -> Self:
         """Move the networks to a device; noise is always drawn on the CPU."""
         self.codec.to(device)
@@ -148,17 +160,19 @@ class VideoPipeline:
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             sampler=sampler or trained.sampler,
+            shift=trained.shift,
             checkpoint=self.hash,
-            version=__version__,
             batch=BATCH,
-            threads=torch.get_num_threads(),
+            **environment(self.device),
         )
         return self.make(recipe, output_type, callback_on_step_end)
 
     @torch.no_grad()
     def make(self, recipe: Recipe, output_type: str = "np", callback: Callback | None = None) -> VideoOutput:
         """The videos of a recipe."""
-        draw, times = sampler_of(recipe.sampler), time_grid(recipe.num_inference_steps, self.scheduler.shift)
+        draw = sampler_of(recipe.sampler)
+        shift = self.scheduler.shift if recipe.shift is None else recipe.shift
+        times = time_grid(recipe.num_inference_steps, shift)
         shape = self.latent_shape(recipe.num_frames, recipe.height, recipe.width)
         batches = []
         for first in range(0, len(recipe.prompts), recipe.batch):
@@ -192,12 +206,11 @@ class VideoPipeline:
 
     def guided(self, text: Text, against: Text | None, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(xt [B, C, f, h, w], t [B]) with classifier-free guidance; `against` None means scale 1."""
-        device = next(self.transformer.parameters()).device
         count = len(text)
-        both = (text if against is None else Text.concatenate([text, against])).to(device)
+        both = (text if against is None else Text.concatenate([text, against])).to(self.device)
 
         def denoise(xt: Tensor, t: Tensor) -> Tensor:
-            time = t.to(device, torch.float32).view(-1, 1, 1, 1, 1)
+            time = t.to(self.device, torch.float32).view(-1, 1, 1, 1, 1)
             if against is None:
                 return self.transformer(xt, time, both)
             prediction = self.transformer(torch.cat([xt, xt]), torch.cat([time, time]), both)
@@ -215,10 +228,9 @@ class VideoPipeline:
         callback: Callback | None,
     ) -> Tensor:
         """Latents [B, C, f, h, w] from noise, one stream per video."""
-        device = next(self.transformer.parameters()).device
 
         def noise() -> Tensor:
-            return torch.stack([normal(source, shape) for source in sources]).to(device)
+            return torch.stack([normal(source, shape) for source in sources]).to(self.device)
 
         x = noise()
         for step, after in enumerate(draw(denoise, x, self.reverse, times, noise=noise)):

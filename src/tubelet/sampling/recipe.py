@@ -1,11 +1,13 @@
 """Everything that decides a video, as a value that travels in the file's metadata."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 
+from tubelet import __version__
 from tubelet.errors import InputError
 
 SEED_RANGE = 2**63 - 1
@@ -17,7 +19,9 @@ Generators = torch.Generator | Sequence[torch.Generator]
 class Recipe:
     """What to make, and with what. One prompt, negative prompt and key of a noise stream for each video.
 
-    checkpoint is the hash of its manifest. The same recipe, build and threads make the same bits.
+    checkpoint is the hash of its manifest, shift that of the time grid, batch how many videos are denoised together.
+    What follows is the environment, which decides the last bits. A field that files of an older tubelet lack may be
+    None. A callback that replaces latents is not in a recipe.
     """
 
     prompts: list[str]
@@ -30,10 +34,31 @@ class Recipe:
     guidance_scale: float
     sampler: str
     checkpoint: str
-    version: str
     batch: int
-    torch: str = torch.__version__
-    threads: int = 0
+    version: str
+    torch: str
+    threads: int
+    shift: float | None = None
+    cpu: str | None = None
+    device: str | None = None
+
+    def batch_of(self, video: int) -> tuple[Self, int]:
+        """The recipe of the batch that a video is made in, and its place there: no other video touches its bits."""
+        first = video // self.batch * self.batch
+        some = slice(first, first + self.batch)
+        prompts, negatives, keys = self.prompts[some], self.negative_prompts[some], self.keys[some]
+        return replace(self, prompts=prompts, negative_prompts=negatives, keys=keys), video - first
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """The recipe's fields that are not asked for: versions, threads, instruction set, and where the networks are."""
+    return {
+        "version": __version__,
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
 
 
 def noise_keys(count: int, seed: int | None, generator: Generators | None) -> list[tuple[int, ...]]:
