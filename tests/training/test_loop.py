@@ -1,79 +1,28 @@
 """Training from end to end at a tiny size: it learns, saves, resumes bit for bit, and refuses another run's state."""
 
 import dataclasses
-import json
 import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop_of, same_bits, state
 from tubelet import checkpoint
-from tubelet.autoencoder.codec import CodecConfig
-from tubelet.data.source import DataConfig
-from tubelet.data.world import WorldConfig
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.training.codec_task import CodecTask
-from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, to_dict
+from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
-from tubelet.training.loop import train
-from tubelet.training.optim import OptimizerConfig, Schedule
+from tubelet.training.optim import OptimizerConfig
 from tubelet.training.saving import in_bf16
-
-DATA = DataConfig(world=WorldConfig(num_frames=5, height=32, width=32), clips=12, held_out=4)
-CODEC = CodecConfig(latent_channels=4, widths=(8, 16), encoder_depths=(1, 1), decoder_depths=(1, 1))
-
-
-def loop_of(out: Path, steps: int, **changes) -> LoopConfig:
-    schedule = Schedule(steps=steps, warm_up=1)
-    values = {
-        "batch_size": 4,
-        "compile": False,
-        "save_every": 2,
-        "held_out_every": 2,
-        "preview_every": 4,
-        "log_every": 1,
-    }
-    return LoopConfig(out=str(out), schedule=schedule, **{**values, **changes})
-
-
-def codec_run(out: Path, steps: int, **changes) -> CodecRun:
-    return CodecRun(loop=loop_of(out, steps, **changes), data=DATA, codec=CODEC, pca_clips=8)
-
-
-def denoiser_run(out: Path, steps: int, codec: Path, cache: Path, **changes) -> DenoiserRun:
-    return DenoiserRun(
-        loop=loop_of(out, steps, **changes), data=DATA, codec=str(codec), text="bytes", captions=2, cache=str(cache),
-        model=TransformerConfig(latent_channels=4, width=32, depth=2, heads=2, text_width=128),
-    )  # fmt: skip
-
-
-def go(run: CodecRun | DenoiserRun) -> Path:
-    log = Log(Path(run.loop.out))
-    task = CodecTask(run, log) if isinstance(run, CodecRun) else DenoiserTask(run, log)
-    return train(task, run.loop, to_dict(run), log)
-
-
-def events(out: Path, kind: str) -> list[dict]:
-    lines = (json.loads(line) for line in (out / "log.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == kind]
 
 
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory) -> Path:
     return go(codec_run(tmp_path_factory.mktemp("codec") / "run", 4))
-
-
-def state(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(folder).parts["training"].tensors
-
-
-def same_bits(one: Path, other: Path) -> bool:
-    a, b = state(one), state(other)
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_a_codec_run_leaves_what_it_promises(codec):

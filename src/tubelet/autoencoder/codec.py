@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tubelet.autoencoder.layers import Convolution, Stage, channel_norm, fold, unfold
-from tubelet.checkpoint import Part
+from tubelet.checkpoint import Part, hash_of
 from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
@@ -208,6 +208,12 @@ def make_codec(config: CodecConfig) -> CausalCodec | IdentityCodec:
 def codec_part(codec: CausalCodec | IdentityCodec) -> Part:
     """The codec as the part "autoencoder" of a checkpoint."""
     return Part(dataclasses.asdict(codec.config), dict(codec.state_dict()))
+
+
+def encoder_hash(part: Part) -> str:
+    """A hash of what decides the latents that a codec's part gives: equal for two that differ in the decoder alone."""
+    decoding = ("decoder.", "from_latent.")
+    return hash_of(Part(part.config, {n: t for n, t in part.tensors.items() if not n.startswith(decoding)}))
 
 
 def codec_of(part: Part) -> CausalCodec | IdentityCodec:

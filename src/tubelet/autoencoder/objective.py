@@ -12,13 +12,16 @@ from tubelet.gaussians import STANDARD, Gaussian
 class CodecObjective:
     """Weights of the codec's loss: absolute and squared error, error of the gradients, and the KL to N(0, I).
 
-    All terms are per pixel value; pixels lie in [-1, 1]; KL is in nats.
+    All terms are per pixel value; pixels lie in [-1, 1]; KL is in nats. `noise` is the most noise that the decoder
+    learns to see through, in standard deviations of each channel of the latents; a clip's own is uniform from 0. It
+    stands for the error of a denoiser, which is alike in all standardised channels.
     """
 
     absolute: float = 0.5
     squared: float = 4.0
     gradient: float = 0.25
     kl: float = 1e-3
+    noise: float = 0.0
 
 
 def codec_loss(

@@ -1,5 +1,8 @@
 """The order of samples as a pure function of (seed, sample number), and batches of them by workers."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -63,10 +66,22 @@ def batches(
             batch_sampler=_Batches(start, stop, size),
             collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=_begin_worker if workers else None,
         )
     )
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is gone.
+
+    torch's own watch ends the loop of a worker, which then waits for ever to hand over batches that nobody takes: the
+    workers hold each other's pipes open.
+    """
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -14,6 +14,7 @@ from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.training.config import CodecRun
 from tubelet.training.log import Log
+from tubelet.training.start import take_weights
 from tubelet.video import to_frames, to_video
 
 CHUNK = 16  # clips encoded at a time where nothing is trained
@@ -35,36 +36,52 @@ class CodecTask:
                 'the identity codec has nothing to train; give codec = "identity" to `tubelet train`'
             )
         self.model = model
-        frames = self.frames_of([clip_of(run.loop.seed, n, len(self.clips)) for n in range(run.pca_clips)])
-        self.latent_shape = model.latent_shape(*frames.shape[1:4])
-        variances = model.fit_pca(to_video(frames))
-        kept = float(variances[: run.codec.latent_channels].sum() / variances.sum())
+        self.latent_shape = model.latent_shape(*self.held_out_frames.shape[1:4])
+        if run.loop.start_from is None:
+            self.fit_pca(log)
+        else:
+            take_weights(model, run.codec, run.loop.start_from, "autoencoder")
+        for part in (model.encoder, model.to_latent):
+            part.requires_grad_(not run.decoder_only)
         self.model.to(run.loop.device)
-        start = self.held_out()
-        log.event("pca", clips=len(frames), variance_kept=kept, **start)
-        log.say(f"PCA-{run.codec.latent_channels} of the same blocks: {start['psnr']:.2f} dB held out")
+        begun = self.held_out()
+        log.event("start", **begun)
+        log.say(f"{run.loop.start_from or 'PCA of the same blocks'}: {begun['psnr']:.2f} dB held out")
+
+    def fit_pca(self, log: Log) -> None:
+        """Set the codec to PCA of the first training clips."""
+        numbers = [clip_of(self.run.loop.seed, n, len(self.clips)) for n in range(self.run.pca_clips)]
+        variances = self.model.fit_pca(to_video(self.frames_of(numbers)))
+        kept = float(variances[: self.run.codec.latent_channels].sum() / variances.sum())
+        log.event("pca", clips=len(numbers), variance_kept=kept)
 
     def frames_of(self, numbers: list[int]) -> Tensor:
         """Training clips by number, uint8 [B, F, H, W, 3]."""
         return torch.stack([self.clips.frames(i) for i in numbers])
 
     def fetch(self, number: int) -> dict[str, Any]:
-        """A training clip and the noise that samples its posterior."""
+        """A training clip, the noise that samples its posterior, and the noise that its decoder sees through."""
         source = stream(self.run.loop.seed, number)
         frames = self.clips.frames(clip_of(self.run.loop.seed, number, len(self.clips)))
-        return {"frames": frames, "noise": normal(source, self.latent_shape)}
+        noise = normal(source, self.latent_shape)
+        level = self.run.objective.noise * source.random()
+        return {"frames": frames, "noise": noise, "error": level * normal(source, self.latent_shape)}
 
-    def collate(self, items: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-        """Video [B, 3, F, H, W] and noise [B, C, f, h, w]."""
-        frames = torch.stack([item["frames"] for item in items])
-        return to_video(frames), torch.stack([item["noise"] for item in items])
+    def collate(self, items: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Video [B, 3, F, H, W], noise and error [B, C, f, h, w]."""
+        frames, noise, error = (
+            torch.stack([item[name] for item in items]) for name in ("frames", "noise", "error")
+        )
+        return to_video(frames), noise, error
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The codec's objective and its terms."""
-        video, noise = batch
+        video, noise, error = batch
         posterior = self.model.posterior(video)
-        reconstruction = self.model.reconstruct(posterior.sample(noise))
-        return codec_loss(self.run.objective, video, reconstruction, posterior)
+        latents = posterior.sample(noise)
+        if self.run.objective.noise:
+            latents = latents + error * latents.std((0, 2, 3, 4), keepdim=True)
+        return codec_loss(self.run.objective, video, self.model.reconstruct(latents), posterior)
 
     def held_out(self) -> dict[str, float]:
         """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone."""
@@ -89,9 +106,9 @@ class CodecTask:
         return torch.cat(rows, 1)
 
     def parts(self) -> dict[str, Part]:
-        """The codec, standardised by the sampled latents of training clips."""
-        mean, std = self.sampled_moments()
-        self.model.standardise(mean, std)
+        """The codec, standardised by the sampled latents of training clips unless its latents are given."""
+        if not self.run.decoder_only:
+            self.model.standardise(*self.sampled_moments())
         return {"autoencoder": codec_part(self.model)}
 
     @torch.no_grad()

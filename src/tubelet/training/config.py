@@ -30,6 +30,7 @@ class LoopConfig:
 
     out: folder of checkpoints and log.jsonl; a run found there is continued.
     resume_from: a step-* folder of another run to branch from (a cool-down from the middle of a long run).
+    start_from: a checkpoint whose weights to begin with ("default" is the shipped one); the rest begins anew.
     batch_size: clips a step, in `micro_batches` pieces.
     average: decay of the weights' EMA per step.
     *_every: steps between lines of the log, held-out measurements, previews and checkpoints; keep: checkpoints kept.
@@ -40,6 +41,7 @@ class LoopConfig:
 
     out: str
     resume_from: str | None = None
+    start_from: str | None = None
     seed: int = 0
     batch_size: int = 64
     micro_batches: int = 1
@@ -83,13 +85,23 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRun:
-    """`tubelet train-codec`: data, codec, objective and loop. pca_clips: clips that PCA is fitted on."""
+    """`tubelet train-codec`: data, codec, objective and loop. pca_clips: clips that PCA is fitted on.
+
+    decoder_only: the encoder stays as it is, so that denoisers trained on its latents stay valid.
+    """
 
     loop: LoopConfig
     data: DataConfig = field(default_factory=DataConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
     objective: CodecObjective = field(default_factory=CodecObjective)
     pca_clips: int = 256
+    decoder_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decoder_only and self.loop.start_from is None:
+            raise InputError(
+                "decoder_only trains against an encoder that is there; name it with --loop.start-from"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

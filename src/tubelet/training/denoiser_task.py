@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tubelet import checkpoint
-from tubelet.autoencoder.codec import Codec, CodecConfig, codec_of, make_codec
+from tubelet.autoencoder.codec import Codec, CodecConfig, codec_of, encoder_hash, make_codec
 from tubelet.checkpoint import Part
 from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded, chosen_captions, encode_clips
@@ -21,12 +20,13 @@ from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.progress import progress
-from tubelet.sampling.pipeline import DEFAULT, Scheduler, VideoPipeline
+from tubelet.sampling.pipeline import Scheduler, VideoPipeline
 from tubelet.shapes import Text
 from tubelet.text.encoder import make_encoder
 from tubelet.training.config import DenoiserRun
 from tubelet.training.log import Log
 from tubelet.training.loop import moved
+from tubelet.training.start import part_of, take_weights
 from tubelet.video import to_frames
 
 HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # the noise levels held-out loss is measured at
@@ -75,6 +75,8 @@ class DenoiserTask:
         )  # fmt: skip
         with seeded(run.loop.seed):
             model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width))
+        if run.loop.start_from is not None:
+            take_weights(model, model.config, run.loop.start_from, "transformer")
         self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
 
@@ -148,13 +150,11 @@ class DenoiserTask:
 
 
 def codec_for(name: str) -> tuple[Any, str]:
-    """The codec that a run names, in evaluation mode, and a hash of it: "identity", "default", or a folder."""
+    """The codec that a run names, in evaluation mode, and a hash of its encoder: "identity", "default", or a folder."""
     if name == "identity":
         return make_codec(CodecConfig(kind="identity")).eval(), "identity"
-    saved = checkpoint.load(DEFAULT if name == "default" else name)
-    if "autoencoder" not in saved.parts:
-        raise InputError(f"{name} holds no autoencoder; give the final folder of a `tubelet train-codec` run")
-    return codec_of(saved.parts["autoencoder"]), checkpoint.hash_of(saved.parts["autoencoder"])
+    part = part_of(name, "autoencoder")
+    return codec_of(part), encoder_hash(part)
 
 
 def fitted(model: TransformerConfig, codec: Codec, text_width: int) -> TransformerConfig:

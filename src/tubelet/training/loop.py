@@ -74,18 +74,20 @@ Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
 def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
     """Train `task` as `loop` says, from the last checkpoint in `loop.out` if there is one; returns the final folder.
 
-    `run` is the whole run as plain values: it is kept in every checkpoint, and resuming compares it.
+    `run` is the whole run as plain values: it is kept in every checkpoint, and resuming compares it. One process at a
+    time may train into a folder: see folder.sole_use.
     """
     model = task.model
     state = State(model, Average(model, loop.average), Optimizers(model, loop.optimizer))
-    saver = Saver(Path(loop.out), run, loop.keep, loop.resume_from)
+    saver = Saver(loop, run, log)
     saver.resume(state)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
     with loop.autocast():
         flops = flops_of(task, loop.device)
     log.event(
-        "begin", step=state.step, run=run, parameters=count(model), build=build(), flops_per_sample=flops
-    )
+        "begin", step=state.step, run=run, parameters=count(model), build=saver.build, exact=not saver.breaks,
+        flops_per_sample=flops,
+    )  # fmt: skip
     every = hooks(task, loop, log, saver)
     batch_of_step = batches(
         task.fetch, list, start=state.step * size, stop=stop, size=size, workers=loop.workers
@@ -239,15 +241,6 @@ def flops_of(task: Task, device: str) -> int:
 def count(model: nn.Module) -> int:
     """Trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def build() -> dict[str, Any]:
-    """What exact resuming depends on besides the run: versions and threads."""
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def shown(values: dict[str, float]) -> str:

@@ -1,5 +1,7 @@
-"""Checkpoints of a run: written aside and renamed, the last K kept, resumed from the newest."""
+"""Checkpoints of a run: written aside and renamed, the last K kept, resumed from the newest that is whole."""
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,8 +11,11 @@ import torch
 from torch import Tensor
 
 from tubelet import __version__, checkpoint
-from tubelet.checkpoint import Part
+from tubelet.checkpoint import Checkpoint, Part
 from tubelet.errors import InputError
+from tubelet.training.build import breaks, build, told
+from tubelet.training.config import LoopConfig
+from tubelet.training.log import Log
 
 if TYPE_CHECKING:
     from tubelet.training.loop import State, Task
@@ -27,22 +32,30 @@ FREE = (
 
 
 class Saver:
-    """The checkpoints of one run in `folder`: step-NNNNNNN (whole state) and final (averaged weights, bf16)."""
+    """The checkpoints of one run: step-NNNNNNN (whole state) and final (averaged weights, bf16) in `loop.out`.
 
-    def __init__(self, folder: Path, run: dict[str, Any], keep: int, resume_from: str | None):
-        self.folder, self.run, self.keep, self.resume_from = folder, run, keep, resume_from
+    `breaks` lists what changed of the build, and at which step, since the run began: while it is empty, the run is what
+    an uninterrupted one would be, bit for bit. Every checkpoint repeats it.
+    """
+
+    def __init__(self, loop: LoopConfig, run: dict[str, Any], log: Log):
+        self.folder, self.keep, self.resume_from = Path(loop.out), loop.keep, loop.resume_from
+        self.run, self.log, self.build = run, log, build(loop)
+        self.breaks: list[dict[str, Any]] = []
 
     def steps(self) -> list[Path]:
         """Folders of checkpoints, oldest first."""
-        return sorted(p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{7,}", p.name))
+        found = [p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{7,}", p.name)]
+        return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
     def resume(self, state: "State") -> None:
-        """Continue from the newest checkpoint of the folder, else from `resume_from`, else from nothing."""
-        found = self.steps()
-        source = found[-1] if found else self.resume_from
-        if source is None:
+        """Continue from the newest whole checkpoint of the folder, else from `resume_from`, else from nothing."""
+        if self.steps():
+            source, saved = self.newest_whole()
+        elif self.resume_from is not None:
+            source, saved = Path(self.resume_from), checkpoint.load(self.resume_from)
+        else:
             return
-        saved = checkpoint.load(source)
         if "training" not in saved.parts:
             raise InputError(f"{source} holds no training state; give --loop.resume-from a step-* folder")
         part = saved.parts["training"]
@@ -56,6 +69,38 @@ class Saver:
         state.average.load(taken(part.tensors, "average."))
         state.optimizers.load_state_tensors(taken(part.tensors, "optimizer."))
         state.step = part.config["step"]
+        self.compare_build(part.config)
+
+    def newest_whole(self) -> tuple[Path, Checkpoint]:
+        """The newest checkpoint that is undamaged. Newer ones are set aside and named; InputError when none is left."""
+        damaged: dict[Path, str] = {}
+        for folder in reversed(self.steps()):
+            try:
+                saved = checkpoint.load(folder)
+            except InputError as error:
+                damaged[folder] = str(error).rpartition("; ")[0]  # without the remedy: here we are the remedy
+            except OSError as error:
+                if error.errno != errno.EIO:  # a disk that cannot read it back
+                    raise
+                damaged[folder] = str(error)
+            else:
+                for bad, why in damaged.items():
+                    aside = set_aside(bad)
+                    self.log.event("damaged", checkpoint=bad.name, now=aside.name, why=why)
+                    self.log.say(f"{why}; set aside as {aside.name}, going on from {folder.name}")
+                return folder, saved
+        raise InputError(
+            f"no checkpoint in {self.folder} is whole: {'; '.join(damaged.values())}. Put a copy of one in its place; "
+            "or move them elsewhere to begin anew, or begin in another folder with --loop.out"
+        )
+
+    def compare_build(self, saved: dict[str, Any]) -> None:
+        """Take over the breaks of a checkpoint's training part; add and announce those between its build and ours."""
+        found = breaks(saved["step"], saved.get("build"), self.build)
+        self.breaks = [*saved.get("breaks", []), *found]
+        if found:
+            self.log.event("inexact", step=saved["step"], breaks=found)
+            self.log.say(told(found))
 
     def save(self, state: "State", task: "Task") -> None:
         """The whole state and, beside it, what others need to use the averaged weights."""
@@ -68,21 +113,43 @@ class Saver:
             **{f"average.{name}": value for name, value in state.average.tensors().items()},
             **{f"optimizer.{name}": value for name, value in state.optimizers.state_tensors().items()},
         }
-        parts["training"] = Part({"step": state.step, "run": self.run}, tensors)
-        checkpoint.save(self.folder / f"step-{state.step:07d}", parts, index_of(parts))
+        config = {"step": state.step, "run": self.run, "build": self.build, **self.exactness()}
+        parts["training"] = Part(config, tensors)
+        checkpoint.save(self.folder / f"step-{state.step:07d}", parts, self.index_of(parts))
         for old in self.steps()[: -self.keep]:
-            shutil.rmtree(old)
+            removing = old.with_name(f".{old.name}.removing")  # half a checkpoint must not look like one
+            shutil.rmtree(removing, ignore_errors=True)
+            os.rename(old, removing)
+            shutil.rmtree(removing)
 
     def finish(self, task: "Task") -> Path:
         """The model as it stands (averaged) in bf16, in `final`; returns that folder."""
         parts = {name: Part(part.config, in_bf16(part.tensors)) for name, part in task.parts().items()}
-        checkpoint.save(self.folder / "final", parts, index_of(parts))
+        checkpoint.save(self.folder / "final", parts, self.index_of(parts))
         return self.folder / "final"
 
+    def exactness(self) -> dict[str, Any]:
+        """Whether an uninterrupted run would have the same bits, and if not, since when and why."""
+        return {"exact": not self.breaks, "breaks": self.breaks}
 
-def index_of(parts: dict[str, Part]) -> dict[str, Any]:
-    """The model_index.json of these parts."""
-    return {"library": "tubelet", "version": __version__, "parts": sorted(parts)}
+    def index_of(self, parts: dict[str, Part]) -> dict[str, Any]:
+        """The model_index.json of these parts."""
+        return {
+            "library": "tubelet",
+            "version": __version__,
+            "parts": sorted(parts),
+            "training": self.exactness(),
+        }
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename step-N to damaged-step-N, with a number behind it where that is taken; returns the new path."""
+    numbered = (
+        folder.with_name(f"damaged-{folder.name}{end}") for end in ["", *(f"-{n}" for n in range(2, 10_000))]
+    )
+    aside = next(path for path in numbered if not path.exists())
+    os.rename(folder, aside)
+    return aside
 
 
 def copied(part: Part) -> Part:

@@ -1,0 +1,38 @@
+"""Weights that a run begins with: those of another run's checkpoint."""
+
+import dataclasses
+import json
+from typing import Any
+
+from torch import nn
+
+from tubelet import checkpoint
+from tubelet.checkpoint import Part
+from tubelet.errors import InputError
+from tubelet.sampling.pipeline import DEFAULT
+
+
+def part_of(name: str, part: str) -> Part:
+    """One part of a checkpoint: `name` is its folder, or "default" for the one that ships."""
+    saved = checkpoint.load(DEFAULT if name == "default" else name)
+    if part not in saved.parts:
+        raise InputError(
+            f"{name} holds no {part}, only {', '.join(sorted(saved.parts))}; give another checkpoint"
+        )
+    return saved.parts[part]
+
+
+def take_weights(model: nn.Module, config: Any, name: str, part: str) -> None:
+    """Give the model the weights of a checkpoint's part; `config` is the model's own, which must be the part's.
+
+    InputError names the first field in which the two differ.
+    """
+    found = part_of(name, part)
+    own = json.loads(json.dumps(dataclasses.asdict(config)))
+    for key, value in own.items():
+        if found.config.get(key) != value:
+            raise InputError(
+                f"{name} has {part} {key} {found.config.get(key)}, this run {value}; set it to the checkpoint's "
+                "or start from another"
+            )
+    model.load_state_dict({key: value.float() for key, value in found.tensors.items()})
