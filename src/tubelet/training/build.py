@@ -23,13 +23,21 @@ def build(loop: LoopConfig) -> dict[str, Any]:
         "tubelet": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "av": importlib.metadata.version("av"),
+        "av": installed("av"),
         "threads": torch.get_num_threads(),
         "cpu": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": torch.cuda.get_device_name() if loop.device == "cuda" else "cpu",
         "float32_matmul": torch.get_float32_matmul_precision(),
         "compile": compiler() if loop.compile else "off",
     }
+
+
+def installed(package: str) -> str:
+    """A package's version, "" where it is absent: clips of the procedural world are trained on without av."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def compiler() -> str:
