@@ -1,8 +1,9 @@
 """PSNR of a codec on clips it was not trained on, beside PCA of the same blocks fitted on training clips.
 
-    python benchmarks/codec.py [--checkpoint FOLDER] [--data FOLDER] [--count 128] [--out raw.jsonl]
+    python benchmarks/codec.py [--checkpoint FOLDER] [--data FOLDER] [--count 128] [--noise 0.1 0.2] [--out raw.jsonl]
 
-Without --data the clips are the procedural world's. Prints one JSON line with the PSNR in dB of the codec and of PCA.
+Without --data the clips are the procedural world's. Prints one JSON line with the PSNR in dB of the codec and of PCA;
+with --noise also of latents that are off by noise of these deviations (their own is 1): what a denoiser's error costs.
 """
 
 import argparse
@@ -28,12 +29,13 @@ def video_of(clips: Clips, numbers: Iterable[int]) -> Tensor:
     return to_video(torch.stack([clips.frames(i) for i in numbers]))
 
 
-def squared_error(codec: CausalCodec, video: Tensor) -> Tensor:
-    """Of the decoded 8-bit frames, in units of [-1, 1]: [B, F]."""
-    rows = []
+def squared_error(codec: CausalCodec, video: Tensor, noise: float = 0.0) -> Tensor:
+    """Of the decoded 8-bit frames, in units of [-1, 1]: [B, F]. Noise of deviation `noise` is added to the latents."""
+    rows, generator = [], torch.Generator().manual_seed(0)
     with torch.no_grad():
         for some in video.split(16):
-            decoded = codec.decode(codec.encode(some).mean)
+            latents = codec.encode(some).mean
+            decoded = codec.decode(latents + noise * torch.randn(latents.shape, generator=generator))
             again = to_video(to_frames(decoded))
             rows.append((again - some).square().mean((1, 3, 4)))
     return torch.cat(rows)
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=str(DEFAULT))
     parser.add_argument("--data")
     parser.add_argument("--count", type=int, default=128)
+    parser.add_argument("--noise", type=float, nargs="*", default=[])
     parser.add_argument("--out")
     arguments = parser.parse_args()
     codec = codec_of(checkpoint.load(arguments.checkpoint).parts["autoencoder"])
@@ -62,6 +65,8 @@ def main() -> None:
         "psnr_median_clip": float(psnr(error.mean(1)).median()),
         "pca_psnr": float(psnr(squared_error(pca, video).mean())),
     }
+    for noise in arguments.noise:
+        line[f"psnr_noise_{noise:g}"] = float(psnr(squared_error(codec, video, noise).mean()))
     print(json.dumps(line))
     if arguments.out:
         with open(arguments.out, "a") as out:

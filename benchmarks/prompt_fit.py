@@ -1,4 +1,4 @@
-"""How often generated clips of one object show the colour and the motion that were asked for.
+"""How often generated clips of one object show what their captions ask for: each attribute, and all of them.
 
 Run: python benchmarks/prompt_fit.py --checkpoint FOLDER --out raw.jsonl
      python benchmarks/prompt_fit.py --true        (the judge's own accuracy, on rendered clips)
@@ -29,6 +29,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=100, help="clips")
     parser.add_argument(
+        "--split", choices=("held_out", "unseen_pairs"), default="held_out", help="of the scenes asked for"
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="of the noise; chunk k of 16 prompts takes seed + k"
     )
     parser.add_argument("--steps", type=int, default=30, help="sampling steps")
@@ -58,35 +61,44 @@ def videos(
     return list((np.asarray(made) * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def line(prompt: str, attributes: dict[str, Any], reading: Reading) -> dict[str, Any]:
-    """What was asked for and what was read, ready for JSON."""
-    thing = attributes["objects"][0]
-    wanted = {"colour": thing["colour"], "motion": thing["motion"], "shape": thing["shape"]}
-    read = {"colour": reading.colour, "motion": reading.motion, "found": reading.found}
-    return {"prompt": prompt, "wanted": wanted, "read": read}
+def asked(attributes: dict[str, Any]) -> dict[str, Any]:
+    """What the first caption says of a scene: all but the direction of stripes and of a gradient."""
+    return attributes | {"background": attributes["background"] | {"direction": None}}
+
+
+def show(table: dict[str, dict[str, float]]) -> None:
+    """One row for each attribute, then colour and motion together, then everything that was asked for."""
+    print(f"{'':10} accuracy   95% interval   chance   count")
+    for name, row in table.items():
+        interval = f"{row['low']:.3f} - {row['high']:.3f}"
+        print(f"{name:10} {row['accuracy']:8.3f}   {interval}   {row['chance']:6.3f}   {row['count']:5}")
 
 
 def main() -> None:
     """Judge the clips, print the table, write the lines."""
     args = arguments()
-    clips = WorldClips(WorldConfig(two_objects=0.0, pan=0.0), args.count, split="held_out")
+    clips = WorldClips(WorldConfig(two_objects=0.0, pan=0.0), args.count, split=args.split)
     pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint)
-    readings, wanted, lines = [], [], []
+    readings: list[Reading] = []
+    wanted, lines = [], []
     start = time.perf_counter()
     for first in range(0, args.count, CHUNK):
         some = range(first, min(first + CHUNK, args.count))
         for i, frames in zip(some, videos(args, clips, pipe, some), strict=True):
             readings.append(read_clip(frames))
-            wanted.append(clips.attributes(i))
-            lines.append(line(clips.captions(i)[0], wanted[-1], readings[-1]))
+            wanted.append(asked(clips.attributes(i)))
+            lines.append({"prompt": clips.captions(i)[0], "wanted": wanted[-1], "read": readings[-1].words()})
         print(f"{len(readings)} of {args.count} clips, {time.perf_counter() - start:.0f} s", flush=True)
     table = score(readings, wanted)
-    print(f"{'':8} accuracy   95% interval   chance   clips")
-    for name, row in table.items():
-        interval = f"{row['low']:.3f} - {row['high']:.3f}"
-        print(f"{name:8} {row['accuracy']:8.3f}   {interval}   {row['chance']:6.3f}   {row['count']:5}")
+    show(table)
     recipe = {"checkpoint": args.checkpoint, "hash": "" if pipe is None else pipe.hash, "true": args.true}
-    recipe |= {"count": args.count, "seed": args.seed, "steps": args.steps, "guidance": args.guidance}
+    recipe |= {
+        "split": args.split,
+        "count": args.count,
+        "seed": args.seed,
+        "steps": args.steps,
+        "guidance": args.guidance,
+    }
     found = sum(reading.found for reading in readings)
     lines.append({"summary": table, "found": found, **recipe})
     if args.out is not None:

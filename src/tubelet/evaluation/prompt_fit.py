@@ -1,276 +1,179 @@
-"""Prompt fit: which colour and which motion a clip of one object shows, read from its pixels alone.
+"""Prompt fit: what a clip shows, read from its pixels alone, to be held against what was asked for.
 
-The judge knows nothing of how clips are made but the names that it may answer with. It names the motion by
-rules on the object's track, and expects one object and a camera that stands still.
+The judge knows nothing of how clips are made but the names that it may answer with and what they mean. It
+expects one or two objects, each of one colour at a time, over a background that stands or slides evenly.
 """
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.errors import InputError
-from tubelet.evaluation.tracking import SCALE, Floats, Track, distance, track_of
+from tubelet.evaluation.backdrop import Ground, backdrop_of
+from tubelet.evaluation.colours import GROUNDS, PALETTE, nearest_colour
+from tubelet.evaluation.motions import MOTIONS, motion_of, speed_of, turning
+from tubelet.evaluation.outlines import OUTLINES, Fit, drawn_in, fit_outline
+from tubelet.evaluation.pixels import SCALE
+from tubelet.evaluation.scores import score, shuffled_score, wilson
+from tubelet.evaluation.tracking import Track, tracks_of
 
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "red": (220, 40, 40),
-    "orange": (250, 136, 24),
-    "yellow": (248, 220, 48),
-    "green": (44, 184, 66),
-    "blue": (44, 92, 236),
-    "purple": (150, 52, 206),
-    "pink": (252, 140, 196),
-    "white": (244, 244, 244),
-}
-MOTIONS = (
-    "moves left",
-    "moves right",
-    "moves up",
-    "moves down",
-    "moves up left",
-    "moves up right",
-    "moves down left",
-    "moves down right",
-    "bounces",
-    "falls",
-    "orbits",
-    "rotates",
-    "grows",
-    "shrinks",
-    "fades",
-    "changes colour",
-    "stays",
-)
-WAYS = (
-    "right",
-    "down right",
-    "down",
-    "down left",
-    "left",
-    "up left",
-    "up",
-    "up right",
-)  # by 45 degrees, y down
+__all__ = [
+    "GROUNDS",
+    "MOTIONS",
+    "OUTLINES",
+    "PALETTE",
+    "ReadObject",
+    "Reading",
+    "read_clip",
+    "score",
+    "shuffled_score",
+    "wilson",
+]
 
-FADED = 0.35
-"""Share of its contrast below which an object has faded."""
-RECOLOURED = 50.0
-"""Distance in RGB levels between a first and a last colour that are different."""
-TRAVELS = 6.0
-"""Extent of a path below which the object is on the spot."""
-SWELLS = 1.5
-"""Ratio of last to first area from which on an object has grown."""
-ANGLES = 240
-"""Angles that a turning shape is compared at: steps of 1.5 degrees."""
-TURNS = math.radians(35)
-"""Least angle over the clip of what rotates."""
+SIZES = {"small": 0.28, "medium": 0.405, "large": float("inf")}
+"""Diameters in short sides at which each size ends."""
+RESIZING = ("grows", "shrinks")
+UNLIKE = 0.6
+"""Overlap with the best outline below which a thing has no shape."""
+OVERLAPS = 0.06
+"""Share of the smaller of two outlines from which on one of them hides the other."""
+
+
+@dataclass(frozen=True)
+class ReadObject:
+    """One object in words; None for what does not apply or could not be read.
+
+    `colour` is the first one, `to_colour` what it changes to. `size` has no word where it changes, `speed`
+    none for what has no slow and fast. `fit` is where the best outline lies.
+    """
+
+    shape: str | None
+    colour: str
+    to_colour: str | None
+    size: str | None
+    motion: str | None
+    speed: str | None
+    fit: Fit
+
+    def words(self) -> dict[str, str | None]:
+        """The six words, ready for JSON."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "fit"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What the judge saw. Nothing found means None for colour, motion and track."""
+    """What the judge saw: none, one or two objects, and the background.
 
-    colour: str | None
-    motion: str | None
-    found: bool
-    track: Track | None = None
+    `main` is the number of the object with most pixels. Of two objects the first is left of, above or behind
+    the second, as `relation` says.
+    """
+
+    objects: tuple[ReadObject, ...]
+    background: Ground
+    relation: str | None = None
+    main: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of objects."""
+        return len(self.objects)
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any object."""
+        return bool(self.objects)
+
+    @property
+    def colour(self) -> str | None:
+        """The colour of the main object."""
+        return self.objects[self.main].colour if self.objects else None
+
+    @property
+    def motion(self) -> str | None:
+        """The motion of the main object."""
+        return self.objects[self.main].motion if self.objects else None
+
+    def words(self) -> dict[str, Any]:
+        """Everything in words, ready for JSON: count, objects, relation, background, pan."""
+        ground = asdict(self.background)
+        return {
+            "count": self.count,
+            "objects": [each.words() for each in self.objects],
+            "relation": self.relation,
+            "background": {name: ground[name] for name in ("kind", "colours", "direction")},
+            "pan": ground["pan"],
+        }
 
 
-def read_clip(frames: NDArray[np.uint8]) -> Reading:
-    """The colour and the motion of the one object of a clip, uint8 [F, H, W, 3].
+def read_clip(frames: NDArray[np.uint8], *, fps: float = 8.0) -> Reading:
+    """What a clip uint8 [F, H, W, 3] shows; `fps` frames a second tell slow from fast.
 
-    Clips of fewer than 4 frames have no motion. Raises InputError for arrays of another shape or type.
+    Clips of fewer than 4 frames have no motion. What is not seen in the first third is not an object. Raises
+    InputError for arrays of another shape or type and for fps that are not above 0.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InputError(f"frames {frames.dtype} {list(frames.shape)}: give one clip as uint8 [F, H, W, 3]")
-    track = track_of(frames.astype(np.float64))
-    start = np.isfinite(track.area[: max(1, len(frames) // 3)])
-    if not start.any():
-        return Reading(None, None, False)
-    first = int(start.argmax())
-    colour = nearest_colour(np.median(track.colour[first : first + 3], axis=0))
-    return Reading(colour, motion_of(track) if len(frames) >= 4 else None, True, track)
+    if not fps > 0:
+        raise InputError(f"fps {fps} is not positive; try 8")
+    video = frames.astype(np.float64)
+    backdrop = backdrop_of(video)
+    tracks = tracks_of(video, backdrop)
+    early = max(1, len(frames) // 3)
+    if not tracks or not np.isfinite(tracks[0].area[:early]).any():
+        return Reading((), backdrop.ground)
+    things = [read_object(track, fps) for track in tracks]
+    if len(things) == 1:
+        return Reading((things[0],), backdrop.ground)
+    relation, swapped = relation_of((tracks[0], things[0].fit), (tracks[1], things[1].fit))
+    ordered = (things[1], things[0]) if swapped else (things[0], things[1])
+    return Reading(ordered, backdrop.ground, relation, int(swapped))
 
 
-def nearest_colour(rgb: Floats) -> str:
-    """The palette's name for a colour; lightness counts half, since blur and shade change it first."""
-
-    def gap(name: str) -> float:
-        off = rgb - np.array(PALETTE[name])
-        grey = off.mean()
-        return float(np.square(off - grey).sum() + 3 * (0.5 * grey) ** 2)
-
-    return min(PALETTE, key=gap)
-
-
-def motion_of(track: Track) -> str:
-    """The motion that the track shows, one of MOTIONS."""
-    shown = np.isfinite(track.area)
-    tail = max(1, len(track.area) // 8)
-    began = float(np.median(track.contrast[shown][: 2 * tail]))
-    if np.median(track.contrast[-tail:]) < FADED * began:
-        return "fades"
-    start, end = (np.median(part, axis=0) for part in (track.colour[shown][:3], track.colour[-3:]))
-    if distance(start, end) > RECOLOURED and nearest_colour(start) != nearest_colour(end):
-        return "changes colour"
-    time = np.flatnonzero(shown).astype(np.float64)
-    if len(time) < 4:
-        return "stays"
-    place = steady(track.place[shown])
-    if np.ptp(place, axis=0).max() >= TRAVELS:
-        return path_of(time, place)
-    return in_place(track)
+def read_object(track: Track, fps: float) -> ReadObject:
+    """The words for one track."""
+    first = int(np.isfinite(track.area).argmax())
+    motion = motion_of(track) if len(track.area) >= 4 else None
+    fit = fit_outline(track, turning(track) if motion == "rotates" else 0.0)
+    return ReadObject(
+        shape=fit.shape if fit.overlap >= UNLIKE else None,
+        colour=nearest_colour(np.median(track.colour[first : first + 3], axis=0)),
+        to_colour=nearest_colour(np.median(track.colour[-3:], axis=0))
+        if motion == "changes colour"
+        else None,
+        size=None if motion in RESIZING else size_of(fit),
+        motion=motion,
+        speed=speed_of(track, motion, fit, fps) if motion else None,
+        fit=fit,
+    )
 
 
-def steady(place: Floats) -> Floats:
-    """The path [F, 2] without jumps of a single frame: the median of three frames, but for the ends."""
-    middle = np.median([place[:-2], place[1:-1], place[2:]], axis=0)
-    jumps = np.abs(middle - place[1:-1]).max(1, keepdims=True) > TRAVELS / 2
-    return np.concatenate([place[:1], np.where(jumps, middle, place[1:-1]), place[-1:]])
+def size_of(fit: Fit) -> str:
+    """The word for the nominal diameter of an outline."""
+    diameter = 2 * float(np.nanmedian(fit.radius)) / SCALE
+    return next(name for name, end in SIZES.items() if diameter < end)
 
 
-def in_place(track: Track) -> str:
-    """What an object does on the spot: grows, shrinks, rotates or stays."""
-    area = track.area[np.isfinite(track.area)]
-    some = max(1, len(area) // 5)
-    ratio = float(np.median(area[-some:]) / np.median(area[:some]))
-    if ratio > SWELLS:
-        return "grows"
-    if ratio < 1 / SWELLS:
-        return "shrinks"
-    return "rotates" if abs(turned(track)) >= TURNS else "stays"
+def relation_of(one: tuple[Track, Fit], other: tuple[Track, Fit]) -> tuple[str | None, bool]:
+    """The relation of two objects, and whether it is the second that is left, above or behind."""
+    both = np.flatnonzero(np.isfinite(one[0].area) & np.isfinite(other[0].area))
+    if not len(both):
+        return None, False
+    shares, leads = zip(*(overlap_in(one, other, int(k)) for k in both), strict=True)
+    if np.median(shares) > OVERLAPS:
+        return "behind", sum(leads) > 0
+    away = np.median(other[1].place[both] - one[1].place[both], axis=0)
+    if abs(away[0]) >= abs(away[1]):
+        return "left of", bool(away[0] < 0)
+    return "above", bool(away[1] < 0)
 
 
-def turned(track: Track) -> float:
-    """The angle in radians that the shape turns over the clip, clockwise; 0 where turning explains nothing.
-
-    One speed for the whole clip: the one that best maps each frame onto the frames up to three later.
-    """
-    views = polar(track)  # [F, R, ANGLES]
-    if len(views) < 4:
-        return 0.0
-    speeds = range(-16, 17)  # steps a frame: up to 24 degrees
-    misfit = [
-        sum(
-            float(np.square(views[lag:] - np.roll(views[:-lag], lag * k, axis=2)).mean()) for lag in (1, 2, 3)
-        )
-        for k in speeds
-    ]
-    best = int(np.argmin(misfit))
-    if misfit[best] > 0.6 * misfit[len(speeds) // 2]:
-        return 0.0
-    return speeds[best] * 2 * math.pi / ANGLES * (len(track.area) - 1)
-
-
-def polar(track: Track) -> Floats:
-    """The shape in polar coordinates around its centre, in each frame that shows it: [F, R, ANGLES]."""
-    shown = np.flatnonzero(np.isfinite(track.area))
-    height, width = track.cover.shape[1:]
-    unit = SCALE / min(height, width)
-    reach = 1.8 * math.sqrt(float(np.median(track.area[shown])) / math.pi)
-    radius = np.linspace(0.3, 1, 12)[:, None] * reach
-    angle = np.arange(ANGLES) * 2 * math.pi / ANGLES
-    views = []
-    for frame in shown:
-        x, y = track.place[frame] / unit
-        columns = np.clip(x + radius / unit * np.cos(angle), 0, width - 1.001)
-        rows = np.clip(y + radius / unit * np.sin(angle), 0, height - 1.001)
-        i, j = rows.astype(int), columns.astype(int)
-        down, right = rows - i, columns - j
-        cover = track.cover[frame]
-        upper = cover[i, j] * (1 - right) + cover[i, j + 1] * right
-        views.append(
-            upper * (1 - down) + (cover[i + 1, j] * (1 - right) + cover[i + 1, j + 1] * right) * down
-        )
-    return np.array(views)
-
-
-def path_of(time: Floats, place: Floats) -> str:
-    """The name of a path [F, 2] that leads somewhere: straight, falling, bouncing or round."""
-    way = straight_way(time, place)
-    if way is not None:
-        return f"moves {WAYS[round(math.atan2(way[1], way[0]) / (math.pi / 4)) % 8]}"
-    wide, tall = np.ptp(place, axis=0)
-    if wide < 0.2 * tall:
-        return "falls"
-    return "orbits" if round_misfit(time, place) < folded_misfit(time, place) else "bounces"
-
-
-def straight_way(time: Floats, place: Floats) -> Floats | None:
-    """The displacement [2] of a path without a turn; None where the path has one."""
-    net = place[-1] - place[0]
-    basis = np.stack([np.ones_like(time), time], axis=1)
-    line = basis @ np.linalg.lstsq(basis, place, rcond=None)[0]
-    off = math.sqrt(float(np.square(place - line).sum(1).mean()))
-    slope = line[-1] - line[0]
-    extent = float(np.hypot(*np.ptp(place, axis=0)))
-    return slope if off < 0.08 * extent and np.hypot(*net) > 0.8 * extent else None
-
-
-def round_misfit(time: Floats, place: Floats) -> float:
-    """Sum of squares that is left of a path when the best circle at constant speed is taken away."""
-    z = place[:, 0] + 1j * place[:, 1]
-    found = []
-    for speed in np.linspace(0.08, 0.8, 37):
-        for sign in (-1, 1):
-            basis = np.stack([np.ones_like(z), np.exp(1j * sign * speed * time)], axis=1)
-            rest = z - basis @ np.linalg.lstsq(basis, z, rcond=None)[0]
-            found.append(float(np.square(np.abs(rest)).sum()))
-    return min(found)
-
-
-def folded_misfit(time: Floats, place: Floats) -> float:
-    """Sum of squares left of a path when a straight way that turns back once is fitted to each axis."""
-    total = 0.0
-    for along in place.T:
-        found = []
-        for turn in np.arange(time[0], time[-1] - 0.9, 0.25):
-            basis = np.stack([np.ones_like(time), np.abs(time - turn)], axis=1)
-            found.append(float(np.square(along - basis @ np.linalg.lstsq(basis, along, rcond=None)[0]).sum()))
-        total += min(found)
-    return total
-
-
-# Scores
-
-
-def score(
-    readings: Sequence[Reading], attributes: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, float]]:
-    """Per attribute: accuracy, count, low and high of Wilson's 95% interval, chance.
-
-    `attributes` are those of the clips asked for; chance is the share of their most common answer. What was
-    not found counts as wrong. Raises InputError where there is nothing to score or the numbers differ.
-    """
-    if not readings or len(readings) != len(attributes):
-        raise InputError(
-            f"{len(readings)} readings for {len(attributes)} clips; give as many, and at least one"
-        )
-    wanted = [(each["objects"][0]["colour"], each["objects"][0]["motion"]) for each in attributes]
-    answers = [(reading.colour, reading.motion) for reading in readings]
-    pairs = {
-        "colour": [(want[0], got[0]) for want, got in zip(wanted, answers, strict=True)],
-        "motion": [(want[1], got[1]) for want, got in zip(wanted, answers, strict=True)],
-        "both": list(zip(wanted, answers, strict=True)),
-    }
-    return {name: scored(rows) for name, rows in pairs.items()}
-
-
-def scored(rows: Sequence[tuple[Any, Any]]) -> dict[str, float]:
-    """Accuracy of rows of (wanted, read), with its interval and the level of chance."""
-    count, right = len(rows), sum(want == got for want, got in rows)
-    low, high = wilson(right, count)
-    chance = Counter(want for want, _ in rows).most_common(1)[0][1] / count
-    return {"accuracy": right / count, "count": count, "low": low, "high": high, "chance": chance}
-
-
-def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval for a share of `right` in `count`; 95% by default."""
-    share, extra = right / count, z * z / count
-    middle = (share + extra / 2) / (1 + extra)
-    half = z / (1 + extra) * math.sqrt(share * (1 - share) / count + extra / (4 * count))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+def overlap_in(one: tuple[Track, Fit], other: tuple[Track, Fit], frame: int) -> tuple[float, float]:
+    """The share of the smaller outline that lies in both, and how far the first object's colour prevails there."""
+    height, width = one[0].cover.shape[1:]
+    masks = [drawn_in(fit, frame, height, width) for _, fit in (one, other)]
+    shared = masks[0] & masks[1]
+    least = max(1, min(int(mask.sum()) for mask in masks))
+    lead = float((one[0].cover[frame][shared] - other[0].cover[frame][shared]).sum())
+    return float(shared.sum() / least), lead
