@@ -14,6 +14,7 @@ from tubelet.training.codec_task import CodecTask
 from tubelet.training.config import CodecRun, LoopConfig
 from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
+from tubelet.training.optim import Schedule
 from tubelet.training.start import part_of, take_weights
 
 from .test_loop import codec_run, denoiser_run, go
@@ -86,3 +87,20 @@ def test_noise_on_the_latents_raises_the_loss_until_the_decoder_sees_through_it(
     quiet = CodecTask(codec_run(tmp_path, 1, start_from=str(codec)), Log(tmp_path))
     losses = [float(task.loss(task.collate([task.fetch(n) for n in range(4)]))[0]) for task in (noisy, quiet)]
     assert losses[0] > losses[1]
+
+
+def test_a_run_goes_on_with_another_decoder_and_not_with_other_latents(tmp_path, codec):
+    one = denoiser_run(tmp_path / "run", 2, codec, tmp_path / "cache")
+    go(one)
+    moved = dataclasses.replace(one, codec=str(go(decoder_run(tmp_path / "decoder", codec))))
+    go(
+        dataclasses.replace(
+            moved, loop=dataclasses.replace(moved.loop, schedule=Schedule(steps=3, warm_up=1))
+        )
+    )
+    other = dataclasses.replace(one, codec=str(go(codec_run(tmp_path / "codec", 2, start_from=str(codec)))))
+    with pytest.raises(InputError, match="another latents"):
+        go(other)
+    fewer = dataclasses.replace(one, data=dataclasses.replace(one.data, clips=8))
+    with pytest.raises(InputError, match="another clips"):
+        go(fewer)

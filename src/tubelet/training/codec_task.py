@@ -55,6 +55,10 @@ class CodecTask:
         kept = float(variances[: self.run.codec.latent_channels].sum() / variances.sum())
         log.event("pca", clips=len(numbers), variance_kept=kept)
 
+    def content(self) -> dict[str, str]:
+        """The clips."""
+        return {"clips": f"{len(self.clips)} of {self.clips.fingerprint}"}
+
     def frames_of(self, numbers: list[int]) -> Tensor:
         """Training clips by number, uint8 [B, F, H, W, 3]."""
         return torch.stack([self.clips.frames(i) for i in numbers])

@@ -45,6 +45,8 @@ class DenoiserTask:
         clips, held_out = training_clips(run.data), held_out_clips(run.data)
         self.codec, codec_hash = codec_for(run.codec)
         self.encoder = make_encoder(run.text)
+        clips_hash = f"{len(clips)} of {clips.fingerprint}"
+        self.hashes = {"clips": clips_hash, "latents": codec_hash, "text states": self.encoder.fingerprint}
         cache = Path(run.cache)
 
         def encoded(which: Clips, phrasings: int, what: str) -> Encoded:
@@ -79,6 +81,10 @@ class DenoiserTask:
             take_weights(model, model.config, run.loop.start_from, "transformer")
         self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
+
+    def content(self) -> dict[str, str]:
+        """Clips, the codec's encoder and the text encoder."""
+        return self.hashes
 
     def fetch(self, number: int) -> dict[str, Any]:
         """Clip, phrasing and every draw of global sample `number`, keyed by (seed, number)."""

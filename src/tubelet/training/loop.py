@@ -32,6 +32,10 @@ class Task(Protocol):
         """What is trained."""
         ...
 
+    def content(self) -> dict[str, str]:
+        """What the samples are made of, by name, as hashes: a run goes on only with the same."""
+        ...
+
     def fetch(self, number: int) -> dict[str, Any]:
         """Sample `number` with every random draw it needs, keyed by (seed, number)."""
         ...
@@ -79,7 +83,7 @@ def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
     """
     model = task.model
     state = State(model, Average(model, loop.average), Optimizers(model, loop.optimizer))
-    saver = Saver(loop, run, log)
+    saver = Saver(loop, run, log, task.content())
     saver.resume(state)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
     with loop.autocast():

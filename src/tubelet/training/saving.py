@@ -28,19 +28,21 @@ FREE = (
     "keep",
     "compile",
     "device",
-)  # fields of the loop a branch may change
+)  # of the loop: a branch may change them
+PATHS = ("codec", "cache", "data.folder")  # what lies there is compared instead
 
 
 class Saver:
     """The checkpoints of one run: step-NNNNNNN (whole state) and final (averaged weights, bf16) in `loop.out`.
 
     `breaks` lists what changed of the build, and at which step, since the run began: while it is empty, the run is what
-    an uninterrupted one would be, bit for bit. Every checkpoint repeats it.
+    an uninterrupted one would be, bit for bit. Every checkpoint repeats it. `content` is what the task learns from, as
+    hashes: a path may lead to something else tomorrow.
     """
 
-    def __init__(self, loop: LoopConfig, run: dict[str, Any], log: Log):
+    def __init__(self, loop: LoopConfig, run: dict[str, Any], log: Log, content: dict[str, str]):
         self.folder, self.keep, self.resume_from = Path(loop.out), loop.keep, loop.resume_from
-        self.run, self.log, self.build = run, log, build(loop)
+        self.run, self.log, self.content, self.build = run, log, content, build(loop)
         self.breaks: list[dict[str, Any]] = []
 
     def steps(self) -> list[Path]:
@@ -59,7 +61,8 @@ class Saver:
         if "training" not in saved.parts:
             raise InputError(f"{source} holds no training state; give --loop.resume-from a step-* folder")
         part = saved.parts["training"]
-        difference = differing(meaning(part.config["run"]), meaning(self.run))
+        content = part.config.get("content", self.content)  # older checkpoints do not say
+        difference = differing(meaning(part.config["run"]) | content, meaning(self.run) | self.content)
         if difference:
             raise InputError(
                 f"{source} was trained with another {difference}; give a new folder with --loop.out, or the old value"
@@ -113,7 +116,8 @@ class Saver:
             **{f"average.{name}": value for name, value in state.average.tensors().items()},
             **{f"optimizer.{name}": value for name, value in state.optimizers.state_tensors().items()},
         }
-        config = {"step": state.step, "run": self.run, "build": self.build, **self.exactness()}
+        config = {"step": state.step, "run": self.run, "content": self.content, "build": self.build}
+        config |= self.exactness()
         parts["training"] = Part(config, tensors)
         checkpoint.save(self.folder / f"step-{state.step:07d}", parts, self.index_of(parts))
         for old in self.steps()[: -self.keep]:
@@ -176,6 +180,8 @@ def meaning(run: dict[str, Any]) -> dict[str, Any]:
     def walk(values: dict[str, Any], where: str) -> None:
         for key, value in values.items():
             if where == "loop." and (key in FREE or key.endswith("_every")):
+                continue
+            if where + key in PATHS and isinstance(value, str | None):
                 continue
             if isinstance(value, dict):
                 walk(value, f"{where}{key}.")
