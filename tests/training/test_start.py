@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.runs import codec_run, denoiser_run, go
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import codec_of, encoder_hash
 from tubelet.autoencoder.objective import CodecObjective
@@ -16,8 +17,6 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
 from tubelet.training.optim import Schedule
 from tubelet.training.start import part_of, take_weights
-
-from .test_loop import codec_run, denoiser_run, go
 
 
 @pytest.fixture(scope="module")
