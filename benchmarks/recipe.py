@@ -1,6 +1,6 @@
 """The recipe by measurement: runs of equal compute that differ from a config in one thing each, judged alike.
 
-    python benchmarks/recipe.py [--config configs/denoiser.toml] [--only base adamw ...] [--flops 2.46e14] [--out FOLDER]
+    python benchmarks/recipe.py [--config CONFIG] [--only base adamw ...] [--flops 2.46e14] [--out FOLDER]
 
 Each variant trains until it has spent --flops on forward and backward (64,000 samples of the shipped model), the last
 quarter cooling down, and then makes --count clips of held-out prompts for the judge. A variant that is done is not
