@@ -1,5 +1,6 @@
 """The denoiser as a whole."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -181,3 +182,10 @@ def test_a_config_read_from_json_equals_the_one_written():
 def test_inputs_that_do_not_fit_are_refused_with_the_remedy(latents, t, text, remedy):
     with pytest.raises(InputError, match=remedy):
         VideoTransformer(SMALL)(torch.zeros(latents), torch.ones(t), random_text(text[0], width=text[1]))
+
+
+@pytest.mark.parametrize("attention", sorted(FOLDINGS))
+def test_a_model_goes_through_pickle(attention):
+    model = VideoTransformer(TransformerConfig(width=32, depth=1, heads=2, attention=attention))
+    again = pickle.loads(pickle.dumps(model))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))

@@ -125,7 +125,18 @@ class Folding:
     apply: Callable[[nn.ModuleDict, Tensor, Grid, Rotary], Tensor]
 
 
+def all_tokens(grid: Grid) -> int:
+    """Keys of a token that sees every token."""
+    return grid.tokens
+
+
+def own_frame_and_place(grid: Grid) -> int:
+    """Keys of a token that sees its own frame and then its own place."""
+    return grid.places + grid.frames
+
+
+# Functions with a name: a model must go through pickle to reach the loader's workers where processes are spawned.
 FOLDINGS = {
-    "joint": Folding(("all",), lambda grid: grid.tokens, joint),
-    "space_then_time": Folding(("space", "time"), lambda grid: grid.places + grid.frames, space_then_time),
+    "joint": Folding(("all",), all_tokens, joint),
+    "space_then_time": Folding(("space", "time"), own_frame_and_place, space_then_time),
 }
