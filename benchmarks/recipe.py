@@ -1,6 +1,6 @@
 """The recipe by measurement: runs of equal compute that differ from a config in one thing each, judged alike.
 
-    python benchmarks/recipe.py [--config CONFIG] [--only base adamw ...] [--flops 2.46e14] [--out FOLDER]
+    python benchmarks/recipe.py [--config CONFIG] [--only base adamw ...] [--flops 2.46e14] [--keep 1] [--out FOLDER]
 
 Each variant trains until it has spent --flops on forward and backward (64,000 samples of the shipped model), the last
 quarter cooling down, and then makes --count clips of held-out prompts for the judge. A variant that is done is not
@@ -21,11 +21,12 @@ from tubelet.training.log import read_events
 
 VARIANTS: dict[str, list[str]] = {
     "base": [],
-    "mean_0": ["--times.mean", "0.0"],
-    "mean_1.5": ["--times.mean", "1.5"],
-    "std_1": ["--times.std", "1.0"],
+    "mean_0": ["--times.mean", "0.0", "--times.std", "1.0"],
+    "mean_0.5": ["--times.mean", "0.5", "--times.std", "1.0"],
+    "mean_1": ["--times.mean", "1.0", "--times.std", "1.0"],
     "batch_64": ["--loop.batch-size", "64", "--loop.average", "0.998"],
     "adamw": ["--loop.optimizer.name", "adamw"],
+    "adamw_3e-4": ["--loop.optimizer.name", "adamw", "--loop.optimizer.rate", "3e-4"],
     "deep": ["--model.depth", "14", "--model.width", "192", "--model.heads", "3"],
     "wide": ["--model.depth", "5", "--model.width", "320", "--model.heads", "5"],
     "tubelet_1x1x1": ["--model.tubelet", "1", "1", "1"],
@@ -52,9 +53,9 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
     if not (out / "final").exists():
         lengths = {"steps": steps, "warm-up": steps // 25, "cool-down": steps // 4}
         schedule = [word for key, value in lengths.items() for word in (f"--loop.schedule.{key}", str(value))]
-        every = [f"--loop.{key}-every={steps // 4}" for key in ("held-out", "save")]
+        every = [f"--loop.held-out-every={steps // 4}", f"--loop.save-every={steps // 40}"]
         command = [sys.executable, "-m", "tubelet", "train", arguments.config, "--loop.out", str(out)]
-        command += [*flags, *schedule, *every, f"--loop.preview-every={steps}", "--loop.keep", "1"]
+        command += [*flags, *schedule, *every, f"--loop.preview-every={steps}", f"--loop.keep={arguments.keep}"]
         subprocess.run(command, check=True)
     return out / "final"
 
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--flops", type=float, default=2.46e14, help="of forward and backward, for each variant"
     )
+    parser.add_argument("--keep", type=int, default=1, help="checkpoints to keep; saved 40 times a run")
     parser.add_argument("--count", type=int, default=100, help="held-out prompts for the judge")
     parser.add_argument("--out", type=Path, default=Path("runs/recipe"))
     arguments = parser.parse_args()
