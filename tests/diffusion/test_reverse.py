@@ -43,9 +43,10 @@ def test_the_large_variance_of_one_step_is_beta(name):
     torch.testing.assert_close(p.var[:, 0], path.beta[2:], rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize(("std", "variance"), [(1.0, "large"), (1e-9, "small")])
-def test_each_variance_is_exact_for_the_data_it_is_made_for(std, variance):
-    path, data = make_path("ddpm_linear"), Gaussian1D(0.7, std)
+def test_each_variance_is_exact_for_the_data_it_is_made_for(name, std, variance):
+    path, data = make_path(name), Gaussian1D(0.7, std)
     _, xt, t = setting()
     exact = data.exact_reverse(path, xt, t - 0.3, t)
     p = Reverse(path, "v", variance).p_xs(data.denoise(path, "v")(xt, t), xt, t - 0.3, t)
@@ -54,11 +55,43 @@ def test_each_variance_is_exact_for_the_data_it_is_made_for(std, variance):
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("variance", ["small", "large"])
-def test_the_last_step_is_a_point_on_the_predicted_x0(name, variance):
+def test_the_last_step_is_a_decoder_around_the_predicted_x0(name):
     x, _, t = setting()
-    p = Reverse(make_path(name), "x0", variance).p_xs(x, x + 1, torch.zeros_like(t), t)
-    assert torch.equal(p.mean, x) and (p.var == 0).all()
+    small, large = (
+        Reverse(make_path(name), "x0", variance).p_xs(x, x + 1, torch.zeros_like(t), t)
+        for variance in ("small", "large")
+    )
+    assert torch.equal(small.mean, x) and torch.equal(large.mean, x)
+    alpha, sigma = make_path(name).alpha(t), make_path(name).sigma(t)
+    standard = sigma.square() / (alpha.square() + sigma.square())  # Var(x0 | x_t) of standard normal data
+    torch.testing.assert_close(large.var[:, 0], standard)
+    torch.testing.assert_close(small.var[:, 0], standard / 4)
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("s", [0.0, 0.2])
+def test_a_learned_variance_lies_where_the_network_says(name, s):
+    x, _, t = setting()
+    s = torch.full_like(t, s)
+    small, large = (
+        Reverse(make_path(name), "v", variance).p_xs(x, x, s, t) for variance in ("small", "large")
+    )
+    for place, expected in (
+        (-1, small.log_var),
+        (1, large.log_var),
+        (0, (small.log_var + large.log_var) / 2),
+    ):
+        prediction = torch.cat([x, torch.full_like(x, place)], 1)
+        learned = Reverse(make_path(name), "v", "learned").p_xs(prediction, x, s, t)
+        assert torch.equal(learned.mean, small.mean)
+        torch.testing.assert_close(learned.log_var, expected.expand_as(x))
+
+
+@pytest.mark.parametrize(("variance", "channels"), [("learned", 3), ("small", 6), ("learned", 5)])
+def test_wrong_channels_are_refused(variance, channels):
+    x, _, t = setting()
+    with pytest.raises(InputError, match="expected [36] channels"):
+        Reverse(make_path("ddpm_linear"), "noise", variance).x0(torch.zeros(2, channels), x, t)
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tubelet.diffusion.paths import PATHS, make_path
-from tubelet.diffusion.process import add_noise
+from tubelet.diffusion.process import add_noise, q_xt
 from tubelet.diffusion.targets import TARGETS, convert, target_of, to_noise, to_x0
 from tubelet.errors import InputError
 
@@ -44,7 +44,7 @@ def test_the_velocity_of_rectified_flow_is_noise_minus_x0():
     assert torch.equal(target_of("velocity", make_path("rectified_flow"), x0, noise, t), noise - x0)
 
 
-def test_where_alpha_is_0_all_but_noise_tell_x0():
+def test_where_alpha_is_0_all_but_noise_and_score_tell_x0():
     path = make_path("rectified_flow")
     x0, noise, t, xt = instance(path, 1.0)
     for frm in ("x0", "v", "velocity"):
@@ -52,13 +52,22 @@ def test_where_alpha_is_0_all_but_noise_tell_x0():
         for to in TARGETS:
             expected = target_of(to, path, x0, noise, t)
             torch.testing.assert_close(convert(prediction, frm, to, path, xt, t), expected, **EXACT)
-    for to in ("x0", "v", "velocity"):
-        with pytest.raises(InputError, match="target noise: alpha is 0 at t = 1"):
-            convert(noise, "noise", to, path, xt, t)
+    for frm in ("noise", "score"):
+        for to in ("x0", "v", "velocity"):
+            with pytest.raises(InputError, match=f"target {frm}: alpha is 0 at t = 1"):
+                convert(noise, frm, to, path, xt, t)
+
+
+def test_the_score_is_the_gradient_of_the_log_density_of_x_t_given_x0():
+    path = make_path("ddpm_cosine")
+    x0, noise, t, xt = instance(path, 0.4)
+    xt.requires_grad_()
+    q_xt(path, x0, t).log_prob(xt).sum().backward()
+    torch.testing.assert_close(target_of("score", path, x0, noise, t), xt.grad)
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("frm", ["noise", "v", "velocity"])
+@pytest.mark.parametrize("frm", ["noise", "v", "velocity", "score"])
 def test_at_time_0_x_t_is_x0_whatever_was_predicted(name, frm):
     path = make_path(name)
     x0, noise, t, xt = instance(path, 0.0)

@@ -1,24 +1,28 @@
 """The reverse process p(x_s | x_t) from a network's prediction."""
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tubelet.diffusion.paths import Path
 from tubelet.diffusion.process import fresh_share, q_xs, spread
-from tubelet.diffusion.targets import check_target, to_x0
+from tubelet.diffusion.targets import check_target, convert
 from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
-VARIANCES = ("small", "large")
+VARIANCES = ("small", "large", "learned")
 
 
 @dataclass(frozen=True)
 class Reverse:
     """How a prediction of `target` on `path` becomes p(x_s | x_t).
 
-    variance: "small" is that of q(x_s | x_t, x0), right for data at one point; "large" is var_ts, right for
-    standard normal data on a ddpm path. [DDPM sec. 3.2] Unknown names raise InputError.
+    variance: "small" is that of q(x_s | x_t, x0), right for data at one point; "large" is right for standard
+    normal data; "learned" lies between their logarithms where the network says. [DDPM sec. 3.2] [IDDPM 15]
+    A network that learns variances predicts twice the channels: the target, then the place between the two, -1 at
+    small and 1 at large (it may pass them). Unknown names raise InputError.
     """
 
     path: Path
@@ -30,19 +34,59 @@ class Reverse:
         if self.variance not in VARIANCES:
             raise InputError(f"unknown variance {self.variance!r}: {near_miss(self.variance, VARIANCES)}")
 
+    def split(self, prediction: Tensor, xt: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A prediction as that of the target, [B, C, ...], and that of the variance, the same or None.
+
+        prediction: [B, C, ...], or [B, 2 C, ...] where the variance is learned; xt: [B, C, ...]. Other channels
+        raise InputError.
+        """
+        channels = xt.shape[1] * (2 if self.variance == "learned" else 1)
+        if prediction.shape[1] != channels or prediction.shape[2:] != xt.shape[2:]:
+            raise InputError(
+                f"a prediction of shape {list(prediction.shape)} for data of shape {list(xt.shape)} with "
+                f"{self.variance} variance; expected {channels} channels"
+            )
+        if self.variance != "learned":
+            return prediction, None
+        target, place = prediction.chunk(2, 1)
+        return target, place
+
+    def to(self, target: str, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+        """What the prediction says of another target, [B, C, ...]: see targets.convert.
+
+        prediction: [B, C or 2 C, ...]; xt: [B, C, ...]; t: [B] or broadcastable to xt.
+        """
+        return convert(self.split(prediction, xt)[0], self.target, target, self.path, xt, t)
+
     def x0(self, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
-        """The predicted x0. prediction, xt: [B, ...]; t: [B] or broadcastable to xt. See targets.to_x0."""
-        return to_x0(self.target, self.path, prediction, xt, t)
+        """The predicted x0, [B, C, ...]; arguments as in `to`."""
+        return self.to("x0", prediction, xt, t)
+
+    def log_vars(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the small and of the large variance, in the shape of t (float64).   [IDDPM 15]
+
+        small = var_ts sigma_s^2 / sigma_t^2, large = var_ts V_s / V_t with V = alpha^2 + sigma^2: beta_t for one step
+        of a chain, and on any path the variance of x_s given x_t for standard normal data. At s = 0 the small one is 0,
+        which is no decoder: there it is a quarter of the large one, as in a step that halves the variance of the noise.
+        """
+        fresh, sigma_s, sigma_t = fresh_share(self.path, s, t), self.path.sigma(s), self.path.sigma(t)
+        v_s, v_t = (self.path.alpha(s).square() + sigma_s.square(), self.path.alpha(t).square() + sigma_t**2)
+        large = fresh.log() + 2 * sigma_t.log() + v_s.log() - v_t.log()
+        # Selected before the logarithm: that of 0 would be infinite, and its gradient NaN behind any mask.
+        last = sigma_s == 0
+        small = fresh.log() + 2 * torch.where(last, 1.0, sigma_s).log()
+        return torch.where(last, large - math.log(4), small), large
 
     def p_xs(self, prediction: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
         """p(x_s | x_t) = q(x_s | x_t, predicted x0), s < t, with the chosen variance.   [DDPM 11]
 
-        At s = 0 it is a point mass on the predicted x0, whatever the variance: that step is the decoder's.
-        prediction, xt: [B, ...]; s, t: [B] or broadcastable to xt. s >= t raises InputError.
+        At s = 0 it is the decoder p(x_0 | x_t): its mean is the predicted x0, its variance see log_vars.
+        prediction: [B, C or 2 C, ...]; xt: [B, C, ...]; s, t: [B] or broadcastable to xt. s >= t raises InputError.
         """
-        posterior = q_xs(self.path, self.x0(prediction, xt, t), xt, s, t)
-        if self.variance == "small":
-            return posterior
-        var_ts = self.path.sigma(t).square() * fresh_share(self.path, s, t)
-        log_var = var_ts.log().masked_fill(s.to(var_ts.device) == 0, -float("inf"))
-        return Gaussian(posterior.mean, spread(log_var, xt))
+        predicted, place = self.split(prediction, xt)
+        x0 = convert(predicted, self.target, "x0", self.path, xt, t)
+        mean = q_xs(self.path, x0, xt, s, t).mean
+        small, large = (spread(log_var, xt) for log_var in self.log_vars(s, t))
+        if place is None:
+            return Gaussian(mean, small if self.variance == "small" else large)
+        return Gaussian(mean, torch.lerp(small, large, ((place + 1) / 2).to(small.dtype)))

@@ -2,8 +2,8 @@
 
     sampler(denoise, x, reverse, times, *, noise) -> x after each step; the last one is x0
 
-denoise  (xt [B, ...], t [B]) -> prediction [B, ...] of reverse.target
-x        where to start, [B, ...]: standard normal at times[0] = 1
+denoise  (xt [B, C, ...], t [B]) -> prediction of reverse.target, [B, C, ...], or [B, 2 C, ...] with a learned variance
+x        where to start, [B, C, ...]: standard normal at times[0] = 1
 times    falling strictly to 0: see time_grid
 noise    () -> standard normal like x, called once for each step that draws
 
@@ -20,7 +20,6 @@ from torch import Tensor
 from tubelet.diffusion.objective import shift_times
 from tubelet.diffusion.process import fresh_share, spread
 from tubelet.diffusion.reverse import Reverse
-from tubelet.diffusion.targets import convert, to_noise
 from tubelet.errors import InputError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +61,7 @@ def ddim(
     for step, (t, s) in _steps(times, x):
         prediction = _predict(denoise, x, t, step)
         x0 = reverse.x0(prediction, x, t)
-        noise_hat = to_noise(reverse.target, reverse.path, prediction, x, t)
+        noise_hat = reverse.to("noise", prediction, x, t)
         sigma, renewed = reverse.path.sigma(s), eta**2 * fresh_share(reverse.path, s, t)
         x = spread(reverse.path.alpha(s), x) * x0 + spread(sigma * (1 - renewed).sqrt(), x) * noise_hat
         if eta and bool(s.any()):
@@ -81,8 +80,7 @@ def euler(
     for step, (t, s) in _steps(times, x):
         prediction = _predict(denoise, x, t, step)
         if bool(s.any()):
-            velocity = convert(prediction, reverse.target, "velocity", reverse.path, x, t)
-            x = x + spread(s - t, x) * velocity
+            x = x + spread(s - t, x) * reverse.to("velocity", prediction, x, t)
         else:
             x = reverse.x0(prediction, x, t)
         yield x

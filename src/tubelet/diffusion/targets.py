@@ -9,6 +9,10 @@ Each target is a mixture p x0 + q noise. Together with x_t = alpha x0 + sigma no
     x0         p = 1          q = 0
     v          p = -sigma     q = alpha          [PD app. D]
     velocity   p = d_alpha    q = d_sigma        dx_t/dt   [RF 1]
+    score      p = 0          q = -1 / sigma     d log q(x_t | x0) / dx_t   [SDE 9]
+
+At the ends: x0 from noise or score needs alpha > 0, and a score sigma > 0; v gives x0 as
+(alpha x_t - sigma v) / (alpha^2 + sigma^2), which is regular everywhere.
 """
 
 import torch
@@ -18,7 +22,7 @@ from tubelet.diffusion.paths import Path
 from tubelet.diffusion.process import spread
 from tubelet.errors import InputError, near_miss
 
-TARGETS = ("noise", "x0", "v", "velocity")
+TARGETS = ("noise", "x0", "v", "velocity", "score")
 
 
 def check_target(name: str) -> None:
@@ -30,8 +34,8 @@ def check_target(name: str) -> None:
 def target_of(name: str, path: Path, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """What the network should predict at x_t = alpha x0 + sigma noise.
 
-    x0, noise: [B, ...]; t: [B] or broadcastable to x0. The velocity of the ddpm paths is infinite at t = 0;
-    losses leave known latents (t = 0) out. An unknown name raises InputError.
+    x0, noise: [B, ...]; t: [B] or broadcastable to x0. The velocity of the ddpm paths and every
+    score are infinite at t = 0; losses leave known latents (t = 0) out. An unknown name raises InputError.
     """
     check_target(name)
     if name == "noise":
@@ -45,21 +49,21 @@ def target_of(name: str, path: Path, x0: Tensor, noise: Tensor, t: Tensor) -> Te
 def to_x0(name: str, path: Path, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
     """The x0 that a prediction stands for.
 
-    prediction, xt: [B, ...]; t: [B] or broadcastable to xt. Predicted noise says nothing about x0 where alpha
-    is 0: InputError. The other targets are regular there.
+    prediction, xt: [B, ...]; t: [B] or broadcastable to xt. Predicted noise, or a score, says nothing about
+    x0 where alpha is 0: InputError. The other targets are regular there.
     """
     check_target(name)
     if name == "x0":
         return prediction
     alpha, sigma = path.alpha(t), path.sigma(t)
-    if name == "noise" and bool((alpha == 0).any()):
+    if name in ("noise", "score") and bool((alpha == 0).any()):
         raise InputError(
-            "target noise: alpha is 0 at t = 1 of this path, so the noise is x_t and says nothing about x0; "
+            f"target {name}: alpha is 0 at t = 1 of this path, so x_t is all noise and says nothing about x0; "
             "use target velocity, v or x0, or a ddpm path"
         )
     p, q = _mixture(name, path, t)
     determinant = alpha * q - sigma * p
-    of_xt = torch.where(q.isinf(), 1 / alpha, q / determinant)  # t = 0 of a ddpm path: x_t is x0
+    of_xt = torch.where(q.isinf(), 1 / alpha, q / determinant)  # t = 0: x_t is x0
     return spread(of_xt, xt) * xt - spread(sigma / determinant, xt) * prediction
 
 
@@ -105,6 +109,8 @@ def _mixture(name: str, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(alpha), torch.ones_like(alpha)
     if name == "x0":
         return torch.ones_like(alpha), torch.zeros_like(alpha)
+    if name == "score":
+        return torch.zeros_like(alpha), -1 / sigma
     if name == "v":
         return -sigma, alpha
     return path.d_alpha(t), path.d_sigma(t)
