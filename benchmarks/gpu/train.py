@@ -111,7 +111,7 @@ def go(run: DenoiserRun, options: argparse.Namespace) -> bool:
                   bytes=task.store.nbytes)  # fmt: skip
         stop_after(options.minutes * 60 - (time.monotonic() - BEGUN))
         try:
-            loops.train(task, run.loop, to_dict(run), log)
+            loops.train(task, run, log)
         except KeyboardInterrupt:
             return False
     return True

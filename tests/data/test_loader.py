@@ -1,5 +1,8 @@
 """The order of samples and the cache of encoded clips."""
 
+import hashlib
+import json
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from tubelet.data.loader import batches, clip_of
 from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.draws import stream
 from tubelet.text.encoder import make_encoder
+from tubelet.video import to_video
 
 
 def fetch(number: int) -> dict:
@@ -35,8 +39,8 @@ def clips() -> WorldClips:
     return WorldClips(WorldConfig(num_frames=5, height=16, width=16), 10)
 
 
-def encoded(clips, cache, **changes):
-    codec = make_codec(CodecConfig(kind="identity"))
+def encoded(clips, cache, codec=None, **changes):
+    codec = codec or make_codec(CodecConfig(kind="identity"))
     settings = {"phrasings": 2, "cache": cache, "codec_hash": "identity"} | changes
     return encode_clips(clips, codec, settings.pop("codec_hash"), make_encoder("bytes"), **settings)
 
@@ -47,8 +51,7 @@ def test_what_comes_back_is_what_was_encoded(clips, tmp_path, monkeypatch):
     data, encoder = encoded(clips, tmp_path), make_encoder("bytes")
     assert (len(data), len(data.shards)) == (10, 3)
     for clip in (0, 3, 4, 9):
-        frames = clips.frames(clip).permute(3, 0, 1, 2) / 127.5 - 1
-        torch.testing.assert_close(data.posterior(clip).mean, frames, atol=5e-3, rtol=0)
+        assert torch.equal(data.posterior(clip).mean, to_video(clips.frames(clip))[0])
         for phrasing, caption in enumerate(chosen_captions(clips.captions(clip), clip, 2)):
             wanted = encoder.encode([caption])
             text = data.text(clip, phrasing)
@@ -56,6 +59,48 @@ def test_what_comes_back_is_what_was_encoded(clips, tmp_path, monkeypatch):
             torch.testing.assert_close(text.tokens, wanted.tokens, atol=1e-2, rtol=1e-2)
             torch.testing.assert_close(text.whole, wanted.whole, atol=1e-2, rtol=1e-2)
     assert data.longest == max(data.text(c, p).tokens.shape[1] for c in range(10) for p in range(2))
+
+
+class EveryLevel(WorldClips):
+    """Clips in which each of the 256 values of a byte occurs."""
+
+    def frames(self, index: int) -> torch.Tensor:
+        """All bytes in a row, turned by the clip's number."""
+        return torch.arange(5 * 16 * 16 * 3).add(index).view(5, 16, 16, 3).byte()
+
+
+def test_pixels_are_kept_bit_for_bit_and_compactly(tmp_path):
+    clips = EveryLevel(WorldConfig(num_frames=5, height=16, width=16), 3)
+    encoded(clips, tmp_path)
+    data = encoded(clips, tmp_path)  # read back
+    for clip in range(3):
+        video = to_video(clips.frames(clip))[0]
+        posterior = data.posterior(clip)
+        assert posterior.mean.dtype == torch.float32 and torch.equal(posterior.mean, video)
+        assert torch.equal(posterior.log_var.expand_as(video), torch.full_like(video, -torch.inf))
+        assert torch.equal(posterior.sample(torch.randn(video.shape)), video)
+    assert {n: t.dtype for n, t in data.shards[0].items() if n in ("frames", "mean", "log_var")} == {
+        "frames": torch.uint8
+    }
+
+
+def test_latents_of_a_learnt_codec_are_kept_as_before(clips, tmp_path):
+    config = CodecConfig(latent_channels=4, widths=(8, 8), encoder_depths=(1, 1), decoder_depths=(1, 1))
+    codec = make_codec(config).eval()
+    data = encoded(clips, tmp_path, codec, codec_hash="abc")
+    kinds = {name: tensor.dtype for name, tensor in data.shards[0].items()}
+    bf16 = dict.fromkeys(["mean", "log_var", "tokens", "whole"], torch.bfloat16)
+    assert kinds == {**bf16, "starts": torch.int64}
+    # The folder's name as it was when the first caches were filled: theirs took hours.
+    parts = [1, clips.fingerprint, 10, "abc", make_encoder("bytes").fingerprint, 2]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    assert [folder.name for folder in tmp_path.iterdir()] == [key]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        wanted = codec.encode(to_video(torch.stack([clips.frames(i) for i in range(10)])))
+    for clip in (0, 9):
+        posterior = data.posterior(clip)
+        assert torch.equal(posterior.mean, wanted.mean[clip].bfloat16().float())
+        assert torch.equal(posterior.log_var, wanted.log_var[clip].bfloat16().float())
 
 
 def test_the_cache_is_read_and_is_keyed_by_what_it_depends_on(clips, tmp_path, monkeypatch):

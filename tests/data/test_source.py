@@ -1,9 +1,14 @@
-"""One config for the world and for folders."""
+"""One config for the world and for folders, and clips made shorter and smaller."""
 
+import dataclasses
+
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from tubelet.data.clips import write_clips
-from tubelet.data.source import DataConfig, held_out_clips, training_clips
+from tubelet.data.source import DataConfig, ResizedClips, held_out_clips, resize, training_clips
 from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
 
@@ -38,3 +43,73 @@ def test_training_on_real_clips_reads_them(shared_data):
     clips = held_out_clips(DataConfig(folder=str(shared_data / "drone_sky"), held_out=2))
     assert clips.frames(1).shape == (17, 64, 64, 3)
     assert "video of" in clips.captions(0)[0]
+
+
+def test_clips_are_cut_to_the_size_asked_for_and_keep_rate_and_words(shared_data):
+    whole = DataConfig(folder=str(shared_data / "drone_sky"), held_out=2)
+    asked = dataclasses.replace(whole, frames=9, height=32, width=32)
+    for read in (training_clips, held_out_clips):
+        clips, raw = read(asked), read(whole)
+        assert (len(clips), clips.fps) == (len(raw), raw.fps)
+        assert clips.captions(1) == raw.captions(1) and clips.attributes(1) == raw.attributes(1)
+        assert torch.equal(clips.frames(1), resize(raw.frames(1)[:9], 32, 32))
+        assert clips.frames(1).shape == (9, 32, 32, 3) and clips.frames(1).is_contiguous()
+
+
+def test_a_shorter_clip_of_the_world_is_the_same_by_either_field():
+    cut = training_clips(DataConfig(world=WORLD, frames=3, clips=4))
+    drawn = training_clips(DataConfig(world=dataclasses.replace(WORLD, num_frames=3), clips=4))
+    assert all(torch.equal(cut.frames(i), drawn.frames(i)) for i in range(4))
+
+
+def test_every_size_has_its_own_fingerprint():
+    def fingerprint(**asked: int) -> str:
+        return training_clips(DataConfig(world=WORLD, clips=2, **asked)).fingerprint
+
+    sizes = [{}, {"frames": 3}, {"frames": 4}, {"height": 8}, {"width": 8}, {"height": 8, "width": 8}]
+    assert len({fingerprint(**asked) for asked in sizes}) == len(sizes)
+    assert fingerprint() == WorldClips(WORLD, 2).fingerprint
+    assert fingerprint(height=8) == fingerprint(frames=5, height=8, width=16)
+    other = dataclasses.replace(WORLD, seed=1)
+    assert fingerprint(frames=3) != ResizedClips(WorldClips(other, 2), 3, None, None).fingerprint
+
+
+@pytest.mark.parametrize("size", [(24, 20), (48, 40), (13, 31), (32, 8), (1, 1), (48, 7)])
+def test_resizing_is_pillows_antialiased_bilinear_of_the_centred_part(size):
+    frames = torch.randint(256, (3, 48, 40, 3), generator=torch.Generator().manual_seed(0)).byte()
+    height, width = size
+    scale = min(48 / height, 40 / width)
+    high, wide = min(48, round(height * scale)), min(40, round(width * scale))
+    left, top = (40 - wide) // 2, (48 - high) // 2
+    small = resize(frames, height, width)
+    assert small.dtype == torch.uint8 and small.shape == (3, height, width, 3)
+    for ours, frame in zip(small.numpy(), frames.numpy(), strict=True):
+        part = Image.fromarray(frame).crop((left, top, left + wide, top + high))
+        assert np.array_equal(ours, part.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def test_a_part_of_the_same_scale_is_a_crop():
+    frames = torch.arange(2 * 6 * 9 * 3).view(2, 6, 9, 3).byte()
+    assert torch.equal(resize(frames, 6, 9), frames)
+    assert torch.equal(resize(frames, 6, 5), frames[:, :, 2:7])
+    assert torch.equal(resize(frames, 2, 9), frames[:, 2:4])
+
+
+@pytest.mark.parametrize(("name", "most"), [("frames", 5), ("height", 16), ("width", 16)])
+def test_a_size_out_of_reach_is_refused_with_the_flag(name, most):
+    for read in (training_clips, held_out_clips):
+        with pytest.raises(InputError, match=f"--data.{name} {most} or less"):
+            read(DataConfig(world=WORLD, clips=2, **{name: most + 1}))
+    for value in (0, -3):
+        with pytest.raises(InputError, match=f"--data.{name} 1 or more"):
+            DataConfig(**{name: value})
+
+
+def test_flags_and_configs_reach_the_sizes(tmp_path):
+    from tubelet.training.command import run_of
+    from tubelet.training.config import DenoiserRun
+
+    (tmp_path / "run.toml").write_text('[loop]\nout = "out"\n[data]\nframes = 9\nheight = 32\n')
+    flags = ["--data", "clips", "--data.frames", "5", "--data.width", "24"]
+    data = run_of(DenoiserRun, [str(tmp_path / "run.toml"), *flags], "tubelet train").data
+    assert (data.folder, data.frames, data.height, data.width) == ("clips", 5, 32, 24)

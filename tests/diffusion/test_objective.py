@@ -5,9 +5,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.diffusion.objective import TimeSampling, mean_squared, shift_times, simple_loss
+from tubelet.diffusion.bound import DECODERS, bits_per_dim, bound_rows
+from tubelet.diffusion.objective import (
+    OBJECTIVES,
+    Objective,
+    TimeSampling,
+    bound_step,
+    loss_terms,
+    mean_squared,
+    shift_times,
+)
 from tubelet.diffusion.paths import PATHS, make_path
-from tubelet.diffusion.targets import TARGETS, target_of
+from tubelet.diffusion.process import add_noise
+from tubelet.diffusion.reverse import Reverse
+from tubelet.diffusion.targets import TARGETS, target_of, to_noise
 from tubelet.errors import InputError
 
 DRAWS = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
@@ -42,25 +53,73 @@ def test_bfloat16_predictions_are_compared_in_float32():
 
 
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_simple_loss_is_0_for_the_true_target_and_1_beside_it(name, target):
-    path, t = make_path(name), torch.tensor([0.3, 1.0])
-    x0, noise = torch.randn(2, 2, 3, 4)
-    true = target_of(target, path, x0, noise, t)
-    assert simple_loss(path, target, true, x0, noise, t).tolist() == [0, 0]
-    beside = simple_loss(path, target, true + 1, x0, noise, t)
-    assert beside.tolist() == pytest.approx([1, 1], rel=1e-4)
-
-
-@pytest.mark.parametrize("name", PATHS)
 def test_training_with_a_clean_frame_is_finite_for_every_target(name):
     x0, noise = torch.randn(2, 1, 2, 3, 1, 1)
     t = torch.full((1, 1, 3, 1, 1), 0.5)
     t[:, :, 0] = 0
     for target in TARGETS:
         prediction = torch.zeros_like(x0, requires_grad=True)
-        simple_loss(make_path(name), target, prediction, x0, noise, t, unknown=t > 0).sum().backward()
+        true = target_of(target, make_path(name), x0, noise, t)
+        loss_terms(Objective(), "gaussian", prediction, None, true, unknown=t > 0)["loss"].sum().backward()
         assert prediction.grad.isfinite().all() and (prediction.grad[:, :, 0] == 0).all()
+
+
+def drawn_step(name="ddpm_cosine", target="noise", n=1000, count=6):
+    """A batch of steps of the bound, the decoder's among them, and what a network says there."""
+    reverse, times = Reverse(make_path(name), target, "learned"), TimeSampling(steps=n)
+    x0, noise, place = torch.randn(3, count, 2, 4).double()
+    t = torch.linspace(1 / n, 0.9, count, dtype=torch.float64)
+    t = (t * n).ceil() / n
+    xt = add_noise(reverse.path, x0, noise, t)
+    step = bound_step(reverse, x0, xt, times.before(t), t, times.share(t))
+    return reverse, step, target_of(target, reverse.path, x0, noise, t), t, place
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_vlb_is_the_mean_term_of_the_bound_over_its_probability(name, decoder):
+    reverse, step, target, t, place = drawn_step(name, "v")
+    predicted = target + 0.01
+    vlb = loss_terms(Objective(name="vlb"), decoder, predicted, place, target, step)["vlb"]
+    for row in range(len(t)):
+        some, draws = slice(row, row + 1), iter([torch.cat([predicted, place], 1)[row : row + 1]])
+        n = round(1000 * t[row].item())
+        times = [k / 1000 for k in range(n + 1)]
+        noise = to_noise("x0", reverse.path, step.x0[some], step.xt[some], t[some])
+        rows = bound_rows(
+            lambda xt, t, draws=draws: next(draws), step.x0[some], reverse, times, [range(n, n + 1)],
+            uniform=lambda: torch.zeros(1), noise=lambda noise=noise: noise, decoder=decoder,
+        )  # fmt: skip
+        expected = bits_per_dim(list(rows)[1], 8) * 1000
+        assert vlb[row].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-4)
+
+
+def test_hybrid_teaches_the_mean_by_the_simple_loss_and_the_variance_by_the_bound():
+    _, step, target, _, place = drawn_step()
+    gradients = {}
+    for name in OBJECTIVES:
+        predicted, where = (target + 0.1).requires_grad_(), place.clone().requires_grad_()
+        terms = loss_terms(
+            Objective(name=name, vlb_weight=0.5), "discretised", predicted, where, target, step
+        )
+        terms["loss"].sum().backward()
+        gradients[name] = predicted.grad, where.grad
+    assert gradients["simple"][1] is None
+    torch.testing.assert_close(gradients["hybrid"][0], gradients["simple"][0])
+    torch.testing.assert_close(gradients["hybrid"][1], 0.5 * gradients["vlb"][1])
+    assert (gradients["vlb"][0] != gradients["simple"][0]).any()
+
+
+@pytest.mark.parametrize(
+    "sampling", [TimeSampling(steps=50), TimeSampling("logit_normal", 0.4, 1.2, steps=50)]
+)
+def test_times_of_a_grid_have_the_shares_they_are_drawn_with(sampling):
+    t = sampling.times(DRAWS)
+    grid = torch.arange(1, 51, dtype=torch.float64) / 50
+    counts = torch.stack([(t - each).abs().lt(1e-9).double().mean() for each in grid])
+    assert counts.sum().item() == pytest.approx(1)
+    torch.testing.assert_close(counts, sampling.share(grid), atol=2e-5, rtol=1e-3)
+    assert sampling.before(grid).tolist() == [k / 50 for k in range(50)]
 
 
 @pytest.mark.parametrize("sampling", [TimeSampling(), TimeSampling("logit_normal", 0.4, 2.0)])
@@ -110,3 +169,12 @@ def test_nonsense_time_sampling_is_refused():
     for mean, std in [(0.0, 0.0), (0.0, -1.0), (math.nan, 1.0), (0.0, math.inf)]:
         with pytest.raises(InputError, match="positive std"):
             TimeSampling("logit_normal", mean, std)
+
+
+def test_nonsense_objectives_are_refused():
+    with pytest.raises(InputError, match="did you mean 'hybrid'"):
+        Objective(name="hybird")
+    with pytest.raises(InputError, match="vlb_weight"):
+        Objective(vlb_weight=-1.0)
+    with pytest.raises(InputError, match="times.steps"):
+        TimeSampling(steps=-1)

@@ -49,7 +49,7 @@ def denoiser_run(out: Path, steps: int, codec: Path, cache: Path, **changes) -> 
 def go(run: CodecRun | DenoiserRun) -> Path:
     log = Log(Path(run.loop.out))
     task = CodecTask(run, log) if isinstance(run, CodecRun) else DenoiserTask(run, log)
-    return train(task, run.loop, to_dict(run), log)
+    return train(task, run, log)
 
 
 def write_toml(run: CodecRun | DenoiserRun, file: Path) -> Path:

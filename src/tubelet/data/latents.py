@@ -1,4 +1,8 @@
-"""Encode once: latents and text states of a set of clips, in shards under a key of everything they depend on."""
+"""Encode once: latents and text states of a set of clips, in shards under a key of everything they depend on.
+
+A codec's posteriors are kept as bf16 mean and log variance. The identity codec's are point masses at 8-bit pixels,
+which bf16 would round: of these the frames are kept, a quarter of the size of float32 and exact.
+"""
 
 import hashlib
 import json
@@ -21,12 +25,12 @@ from tubelet.video import to_video
 
 SHARD = 512  # clips in a file: what an interrupted encoding loses at most
 BATCH = 16
-VERSION = 1  # of the layout of the shards
+VERSIONS = {"causal": 1, "identity": 2}  # of the layout of a codec's shards
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Clips as posteriors of latents (bf16) and text states, `phrasings` captions each."""
+    """Clips as posteriors of latents (bf16, or exact frames) and text states, `phrasings` captions each."""
 
     shards: list[dict[str, Tensor]]
     count: int
@@ -42,8 +46,13 @@ class Encoded:
         return max(int(shard["starts"].diff().max()) for shard in self.shards)
 
     def posterior(self, index: int) -> Gaussian:
-        """Of clip `index`: mean and log variance [C, f, h, w], float32."""
+        """Of clip `index`: mean and log variance [C, f, h, w], float32.
+
+        For the identity codec the point mass at `to_video` of its frames, bit for bit; log_var is then a scalar.
+        """
         shard, row = self.shards[index // SHARD], index % SHARD
+        if "frames" in shard:
+            return Gaussian(to_video(shard["frames"][row])[0], torch.tensor(-torch.inf))
         return Gaussian(shard["mean"][row].float(), shard["log_var"][row].float())
 
     def text(self, index: int, phrasing: int) -> Text:
@@ -69,7 +78,8 @@ def encode_clips(
     The cache folder is named by a hash of clips, codec, text encoder and phrasings, so nothing stale is ever read;
     shards are written aside and renamed, so an interrupted call goes on where it stopped.
     """
-    parts = [VERSION, clips.fingerprint, len(clips), codec_hash, encoder.fingerprint, phrasings]
+    version = VERSIONS[codec.config.kind]
+    parts = [version, clips.fingerprint, len(clips), codec_hash, encoder.fingerprint, phrasings]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     folder = cache / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,25 +105,29 @@ def _encode_shard(
     encoder: TextEncoder,
     phrasings: int,
 ) -> dict[str, Tensor]:
-    means, log_vars, captions = [], [], []
+    latents, captions = [], []
     for start in range(numbers.start, numbers.stop, BATCH):
         batch = range(start, min(start + BATCH, numbers.stop))
-        video = to_video(torch.stack([clips.frames(i) for i in batch]))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            posterior = codec.encode(video)
-        means.append(posterior.mean.bfloat16())
-        log_vars.append(posterior.log_var.bfloat16().expand_as(posterior.mean))
+        latents.append(_latents(torch.stack([clips.frames(i) for i in batch]), codec))
     for i in numbers:
         captions += chosen_captions(clips.captions(i), i, phrasings)
     text = encoder.encode(captions)
     lengths = text.mask.sum(1)
     return {
-        "mean": torch.cat(means).contiguous(),
-        "log_var": torch.cat(log_vars).contiguous(),
+        **{name: torch.cat([some[name] for some in latents]).contiguous() for name in latents[0]},
         "tokens": text.tokens[text.mask].bfloat16(),
         "starts": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
         "whole": text.whole.bfloat16(),
     }
+
+
+def _latents(frames: Tensor, codec: CausalCodec | IdentityCodec) -> dict[str, Tensor]:
+    """What a shard keeps of the posteriors of frames [B, F, H, W, 3]."""
+    if isinstance(codec, IdentityCodec):
+        return {"frames": frames}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        posterior = codec.encode(to_video(frames))
+    return {"mean": posterior.mean.bfloat16(), "log_var": posterior.log_var.bfloat16()}
 
 
 def chosen_captions(captions: list[str], clip: int, phrasings: int) -> list[str]:

@@ -1,9 +1,12 @@
 """Where clips come from: the procedural world, or a folder of videos; one config for both."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from tubelet.data.clips import Clips, FolderClips
 from tubelet.data.world import WorldClips, WorldConfig
@@ -15,9 +18,14 @@ class DataConfig:
     """A folder of clips with metadata.jsonl, or (folder None) the procedural world.
 
     clips: training clips of the world. held_out: held-out clips that are measured on, at most, of either source.
+    frames: only the first so many of each clip, at its own rate. height, width: the largest centred part of this shape,
+    made smaller to so many pixels. None leaves the clips as they are; more than they have is refused.
     """
 
     folder: str | None = None
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
     world: WorldConfig = field(default_factory=WorldConfig)
     clips: int = 20_000
     held_out: int = 128
@@ -25,6 +33,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.clips < 1 or self.held_out < 1:
             raise InputError(f"data needs at least 1 clip each: clips {self.clips}, held_out {self.held_out}")
+        for name in ("frames", "height", "width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(
+                    f"data.{name} is {value}; give --data.{name} 1 or more, or leave it out to keep the clips' own"
+                )
 
 
 class FirstClips:
@@ -51,15 +65,76 @@ class FirstClips:
         return self.clips.attributes(index)
 
 
+class ResizedClips:
+    """The first frames of other clips, cropped to a shape about their centre and made smaller; fps and words stay.
+
+    The first ones, because that is what a shorter clip of the world is; captions still tell of the whole. None keeps a
+    side. Raises InputError where the clips have fewer frames or pixels: nothing is repeated or enlarged.
+    """
+
+    def __init__(self, clips: Clips, frames: int | None, height: int | None, width: int | None):
+        self.clips, self.fps = clips, clips.fps
+        asked, own = (frames, height, width), tuple(clips.frames(0).shape[:3])
+        for name, wish, most in zip(("frames", "height", "width"), asked, own, strict=True):
+            if wish is not None and wish > most:
+                raise InputError(
+                    f"data.{name} is {wish}, but the clips are {own[0]} x {own[1]} x {own[2]} (frames x height x "
+                    f"width); give --data.{name} {most} or less, or larger clips"
+                )
+        self.size = tuple(wish or most for wish, most in zip(asked, own, strict=True))  # F, H, W
+        told = json.dumps([clips.fingerprint, self.size])
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.clips)
+
+    def frames(self, index: int) -> Tensor:
+        """The first frames of one clip, uint8 [F, H, W, 3], resized."""
+        num_frames, height, width = self.size
+        return resize(self.clips.frames(index)[:num_frames], height, width)
+
+    def captions(self, index: int) -> list[str]:
+        """Those of the other clips."""
+        return self.clips.captions(index)
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """Those of the other clips."""
+        return self.clips.attributes(index)
+
+
+def resize(frames: Tensor, height: int, width: int) -> Tensor:
+    """uint8 frames [F, H, W, 3] -> [F, height, width, 3]: the centred part of that shape, antialiased bilinear.
+
+    The same bits as Pillow's crop and `resize(..., BILINEAR)`: on bytes, in channels_last.
+    """
+    _, rows, columns, _ = frames.shape
+    scale = min(rows / height, columns / width)
+    high, wide = min(rows, round(height * scale)), min(columns, round(width * scale))
+    top, left = (rows - high) // 2, (columns - wide) // 2
+    part = frames[:, top : top + high, left : left + wide].contiguous()
+    if (high, wide) == (height, width):
+        return part
+    images = part.permute(0, 3, 1, 2)  # [F, 3, high, wide] in channels_last
+    small = functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    return small.permute(0, 2, 3, 1).contiguous()
+
+
 def training_clips(config: DataConfig) -> Clips:
     """The clips to train on."""
     if config.folder is not None:
-        return FolderClips(config.folder, split="train")
-    return WorldClips(config.world, config.clips, split="train")
+        return _sized(FolderClips(config.folder, split="train"), config)
+    return _sized(WorldClips(config.world, config.clips, split="train"), config)
 
 
 def held_out_clips(config: DataConfig) -> Clips:
     """The clips to measure on; never trained on."""
     if config.folder is not None:
-        return FirstClips(FolderClips(config.folder, split="held_out"), config.held_out)
-    return WorldClips(config.world, config.held_out, split="held_out")
+        return _sized(FirstClips(FolderClips(config.folder, split="held_out"), config.held_out), config)
+    return _sized(WorldClips(config.world, config.held_out, split="held_out"), config)
+
+
+def _sized(clips: Clips, config: DataConfig) -> Clips:
+    """The clips at the config's size; themselves, under their own fingerprint, where it asks for nothing."""
+    size = (config.frames, config.height, config.width)
+    return clips if size == (None, None, None) else ResizedClips(clips, *size)

@@ -36,29 +36,20 @@ def prior_term(path: Path, x0: Tensor, t: Tensor) -> Tensor:
     return q_xt(path, x0, t).kl(Gaussian(torch.zeros_like(x0), spread(variance.log(), x0)))
 
 
-def step_term(
-    reverse: Reverse, prediction: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor, decoder: str
-) -> Tensor:
+def step_term(q: Gaussian, p: Gaussian, x0: Tensor, last: Tensor, decoder: str) -> Tensor:
     """L_{t-1} = KL(q(x_s | x_t, x0) || p(x_s | x_t)), and where s = 0 L_0 = -log p(x0 | x_t), in nats.   [DDPM 5]
 
-    x0, xt: [B, C, ...]; prediction: [B, C or 2 C, ...]; s < t: [B]. Each element's term, [B, C, ...], at least
-    float32. decoder: "discretised" for 8-bit data scaled to [-1, 1], whose bins it gives probabilities [DDPM 13], or
-    "gaussian", a density, for latents. A time per token raises InputError: there is no bound with unequal times.
+    x0: [B, C, ...]; q, p: Gaussians over it; last: broadcastable to it, 1 where s = 0, else 0. Each element's term,
+    [B, C, ...]. decoder: "discretised" for 8-bit data scaled to [-1, 1], whose bins it gives probabilities [DDPM 13],
+    or "gaussian", a density, for latents. Differentiable in p.
     """
-    check_decoder(decoder)
-    if max(s.ndim, t.ndim) > 1:
-        raise InputError(
-            f"a time of shape {list(t.shape)}: the bound has one time for all tokens of a sample; pass t as [B]"
-        )
-    p = reverse.p_xs(prediction.to(torch.promote_types(prediction.dtype, torch.float32)), xt, s, t)
-    q = q_xs(reverse.path, x0, xt, s, t)
-    last = spread((s == 0).double(), xt) > 0
-    # Selected before the logarithms are used: q is a point mass at s = 0, and its KL infinite.
-    kl = Gaussian(q.mean, q.log_var.masked_fill(last, 0.0)).kl(p)
-    if not bool(last.any()):
-        return kl
-    log_prob = p.log_prob_discretised(x0) if decoder == "discretised" else p.log_prob(x0)
-    return torch.where(last, -log_prob, kl)
+    at_end = last > 0
+    # Selected before they are used: at s = 0 q is a point mass and its KL infinite; elsewhere x0 may lie so far from
+    # p's mean that log_prob has no finite gradient.
+    kl = Gaussian(q.mean, torch.where(at_end, 0.0, q.log_var)).kl(p)
+    near = Gaussian(torch.where(at_end, p.mean, x0), torch.where(at_end, p.log_var, 0.0))
+    log_prob = near.log_prob_discretised(x0) if decoder == "discretised" else near.log_prob(x0)
+    return torch.where(at_end, -log_prob, kl)
 
 
 def strata(num_steps: int, num_rows: int) -> list[range]:
@@ -89,13 +80,14 @@ def bound_rows(
 
     Of each row one step is drawn for each sample and counts as many times as the row has steps: unbiased, and exact
     in its steps where rows hold one step each. denoise (xt, t) -> prediction, of the model as trained (guidance has no
-    bound); x0: [B, C, ...]; times rise strictly from 0, N + 1 of them; uniform () -> [B] in [0, 1), noise () -> like x0,
-    once for each row. unknown: bool, broadcastable to x0: only those elements are counted, the others stand clean at
-    time 0. Times that do not rise strictly from 0 to at most 1 raise InputError, a prediction that is not finite
-    FloatingPointError with its t.
+    bound); x0: [B, C, ...]; times rise strictly from 0, N + 1 of them; once for each row uniform () -> [B] in [0, 1)
+    and noise () -> like x0. unknown: bool, broadcastable to x0: only those elements are counted, and share one time;
+    the others stand clean at time 0. (With unequal times there is no bound.) Times that do not rise strictly from 0 to
+    at most 1 raise InputError, a prediction that is not finite FloatingPointError with its t.
     """
     if len(times) < 2 or times[0] != 0 or times[-1] > 1 or any(s >= t for s, t in pairwise(times)):
         raise InputError(f"times must rise strictly from 0 to at most 1, got {list(times)[:8]}")
+    check_decoder(decoder)
     grid = torch.tensor(times, dtype=torch.float64)
     counts = torch.ones((), dtype=torch.bool) if unknown is None else unknown.to(x0.device)
 
@@ -113,7 +105,8 @@ def bound_rows(
         prediction = denoise(xt, time)
         if not bool(prediction.isfinite().all()):
             raise FloatingPointError(f"the denoiser returned NaN or infinity, t = {t.min():g} to {t.max():g}")
-        yield len(row) * total(step_term(reverse, prediction, x0, xt, s, t, decoder))
+        q, p = q_xs(reverse.path, x0, xt, s, t), reverse.p_xs(prediction, xt, s, t)
+        yield len(row) * total(step_term(q, p, x0, spread((s == 0).double(), x0), decoder))
 
 
 def bits_per_dim(nats: Tensor, dims: int) -> Tensor:

@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tubelet.diffusion.paths import Path
-from tubelet.diffusion.targets import target_of
+from tubelet.diffusion.bound import step_term
+from tubelet.diffusion.process import q_xs
+from tubelet.diffusion.reverse import Reverse, Step
 from tubelet.errors import InputError, near_miss
+from tubelet.gaussians import Gaussian
 
+OBJECTIVES = ("simple", "hybrid", "vlb")
 TIMES = ("uniform", "logit_normal")
 
 
@@ -23,27 +27,81 @@ def mean_squared(prediction: Tensor, target: Tensor, unknown: Tensor | None = No
     difference = prediction.to(torch.promote_types(prediction.dtype, torch.float32)) - target
     if unknown is None:
         return difference.square().flatten(1).mean(1)  # [B]
-    unknown = unknown.expand_as(difference)
     # Masked before it is squared: the gradient of an infinite square would be NaN even behind a mask.
-    squares = difference.masked_fill(~unknown, 0.0).square()
-    return squares.flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1)  # [B]
+    return _mean_over(difference.masked_fill(~unknown, 0.0).square(), unknown)
 
 
-def simple_loss(
-    path: Path,
-    target: str,
-    prediction: Tensor,
-    x0: Tensor,
-    noise: Tensor,
-    t: Tensor,
-    unknown: Tensor | None = None,
-) -> Tensor:
-    """Mean square distance of each sample from what the network should predict: [B].   [DDPM 14]
+def _mean_over(values: Tensor, unknown: Tensor | None) -> Tensor:
+    """Mean of [B, ...] over the unknown elements of each sample: [B]."""
+    if unknown is None:
+        return values.flatten(1).mean(1)
+    unknown = unknown.expand_as(values)
+    return values.masked_fill(~unknown, 0.0).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp(min=1)
 
-    prediction, x0, noise: [B, ...]; t: [B] or broadcastable to x0; unknown as in mean_squared. It weights the
-    steps of the bound unequally, which is why it is not a likelihood.
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What training minimises: of a prediction's error in its target, and of a learned variance.
+
+    "simple": mean square of the error [DDPM 14]. "vlb": the bound in bits per dimension, all of it through one random
+    step [IDDPM 4]. "hybrid": simple + vlb_weight vlb, where the vlb teaches the variance alone [IDDPM 16].
+    An unknown name, or a negative weight, raises InputError.
     """
-    return mean_squared(prediction, target_of(target, path, x0, noise, t), unknown)
+
+    name: str = "simple"
+    vlb_weight: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.name not in OBJECTIVES:
+            raise InputError(f"unknown objective {self.name!r}: {near_miss(self.name, OBJECTIVES)}")
+        if not 0 <= self.vlb_weight < math.inf:
+            raise InputError(f"vlb_weight must be 0 or more, got {self.vlb_weight:g}; try 0.001")
+
+
+class BoundStep(NamedTuple):
+    """All that a step of the bound needs besides a prediction, and that needs no gradient.
+
+    x0 and xt: [B, C, ...]; mean, log_var: of q(x_s | x_t, x0); reverse: p's coefficients; share: [B], the probability
+    with which the step was drawn.
+    """
+
+    x0: Tensor
+    xt: Tensor
+    mean: Tensor
+    log_var: Tensor
+    reverse: Step
+    share: Tensor
+
+
+def bound_step(reverse: Reverse, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor, share: Tensor) -> BoundStep:
+    """The step of the bound from t to s < t, all [B], drawn with probability share [B]. x0, xt: [B, C, ...]."""
+    q = q_xs(reverse.path, x0, xt, s, t)
+    return BoundStep(x0, xt, q.mean, q.log_var, reverse.step(s, t, xt), share.float())
+
+
+def loss_terms(
+    objective: Objective,
+    decoder: str,
+    predicted: Tensor,
+    place: Tensor | None,
+    target: Tensor,
+    step: BoundStep | None = None,
+    unknown: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The loss of each sample, [B], and its parts: "loss", "simple" and, where there is a step, "vlb" in bits/dim.
+
+    predicted, place: the two parts of Reverse.split, [B, C, ...], at least float32; target: what should be predicted;
+    unknown as in mean_squared; decoder as in bound.step_term. Tensor operations only. One step's vlb estimates the
+    bound without L_T, which nothing learns from.
+    """
+    simple = mean_squared(predicted, target, unknown)
+    if step is None:
+        return {"loss": simple, "simple": simple}
+    p = step.reverse.p_xs(predicted.detach() if objective.name == "hybrid" else predicted, place, step.xt)
+    nats = step_term(Gaussian(step.mean, step.log_var), p, step.x0, step.reverse.last, decoder)
+    vlb = _mean_over(nats, unknown) / (math.log(2) * step.share)
+    loss = {"simple": simple, "vlb": vlb, "hybrid": simple + objective.vlb_weight * vlb}[objective.name]
+    return {"loss": loss, "simple": simple, "vlb": vlb}
 
 
 def uniform_times(uniform: Tensor) -> Tensor:
@@ -70,12 +128,14 @@ def shift_times(t: Tensor, shift: float) -> Tensor:
 class TimeSampling:
     """How training draws t: "uniform", or "logit_normal" with the mean and std of its logit.
 
-    An unknown name, or a std that is not positive, raises InputError.
+    steps: T of a training grid; times are then rounded up to one of 1 / T .. 1, as the bound's objectives need. 0 leaves
+    them continuous. An unknown name, a std that is not positive or negative steps raise InputError.
     """
 
     name: str = "uniform"
     mean: float = 0.0
     std: float = 1.0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in TIMES:
@@ -83,9 +143,25 @@ class TimeSampling:
         if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
             given = f"mean {self.mean:g}, std {self.std:g}"
             raise InputError(f"time sampling needs a finite mean and a positive std, got {given}")
+        if self.steps < 0:
+            raise InputError(f"times.steps is {self.steps}; give the T of a training grid, or 0 for any time")
 
     def times(self, uniform: Tensor) -> Tensor:
         """One time in (0, 1] for each draw uniform in [0, 1), in the draws' shape and dtype."""
         if self.name == "uniform":
-            return uniform_times(uniform)
-        return logit_normal_times(uniform, self.mean, self.std)
+            t = uniform_times(uniform)
+        else:
+            t = logit_normal_times(uniform, self.mean, self.std)
+        return t if not self.steps else (t * self.steps).ceil().clamp(min=1) / self.steps
+
+    def before(self, t: Tensor) -> Tensor:
+        """The time before each t of the training grid: t - 1 / T, exactly 0 for the first."""
+        return ((t * self.steps).round() - 1) / self.steps
+
+    def share(self, t: Tensor) -> Tensor:
+        """The probability of each t of the training grid, float64, in the shape of t."""
+        t = t.double()
+        if self.name == "uniform":
+            return torch.full_like(t, 1 / self.steps)
+        low, high = ((each.logit() - self.mean) / self.std for each in (self.before(t), t))
+        return torch.special.ndtr(high) - torch.special.ndtr(low)

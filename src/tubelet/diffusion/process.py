@@ -52,6 +52,14 @@ def fresh_share(path: Path, s: Tensor, t: Tensor) -> Tensor:
     return -(path.log_snr(t) - path.log_snr(s)).expm1()
 
 
+def posterior_coefficients(path: Path, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a, b and log v of q(x_s | x_t, x0) = N(a x_t + b x0, v I), float64 in the shape of t: see q_xs."""
+    fresh = fresh_share(path, s, t)
+    sigma_s = path.sigma(s)
+    of_xt = path.alpha(t) / path.alpha(s) * (sigma_s / path.sigma(t)).square()
+    return of_xt, path.alpha(s) * fresh, 2 * sigma_s.log() + fresh.log()
+
+
 def q_xs(path: Path, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
     """q(x_s | x_t, x0) for s < t, the one posterior.   [DDPM 7] [VDM app. A]
 
@@ -59,10 +67,5 @@ def q_xs(path: Path, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
     At alpha_t = 0 it is N(alpha_s x0, sigma_s^2 I); at s = 0 a point mass on x0 (log_var -inf).
     x0, xt: [B, ...]; s, t: [B] or broadcastable to x0. s >= t raises InputError.
     """
-    fresh = fresh_share(path, s, t)
-    sigma_s = path.sigma(s)
-    alpha_ts = path.alpha(t) / path.alpha(s)
-    of_xt = alpha_ts * (sigma_s / path.sigma(t)).square()
-    of_x0 = path.alpha(s) * fresh
-    log_var = 2 * sigma_s.log() + fresh.log()
+    of_xt, of_x0, log_var = posterior_coefficients(path, s, t)
     return Gaussian(spread(of_xt, xt) * xt + spread(of_x0, x0) * x0, spread(log_var, xt))

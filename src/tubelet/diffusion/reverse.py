@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tubelet.diffusion.paths import Path
-from tubelet.diffusion.process import fresh_share, q_xs, spread
-from tubelet.diffusion.targets import check_target, convert
+from tubelet.diffusion.process import fresh_share, posterior_coefficients, spread
+from tubelet.diffusion.targets import check_target, convert, x0_coefficients
 from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
@@ -77,6 +78,17 @@ class Reverse:
         small = fresh.log() + 2 * torch.where(last, 1.0, sigma_s).log()
         return torch.where(last, large - math.log(4), small), large
 
+    def step(self, s: Tensor, t: Tensor, like: Tensor) -> "Step":
+        """The step from t to s < t as coefficients that broadcast over `like`, [B, C, ...]; s, t as in p_xs."""
+        of_xt, of_x0, _ = posterior_coefficients(self.path, s, t)
+        x0_of_xt, x0_of_prediction = x0_coefficients(self.target, self.path, t)
+        small, large = self.log_vars(s, t)
+        if self.variance != "learned":
+            small = large = small if self.variance == "small" else large
+        last = (s == 0).double()
+        coefficients = (of_xt + of_x0 * x0_of_xt, of_x0 * x0_of_prediction, small, large, last)
+        return Step(*(spread(each, like) for each in coefficients))
+
     def p_xs(self, prediction: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
         """p(x_s | x_t) = q(x_s | x_t, predicted x0), s < t, with the chosen variance.   [DDPM 11]
 
@@ -84,9 +96,25 @@ class Reverse:
         prediction: [B, C or 2 C, ...]; xt: [B, C, ...]; s, t: [B] or broadcastable to xt. s >= t raises InputError.
         """
         predicted, place = self.split(prediction, xt)
-        x0 = convert(predicted, self.target, "x0", self.path, xt, t)
-        mean = q_xs(self.path, x0, xt, s, t).mean
-        small, large = (spread(log_var, xt) for log_var in self.log_vars(s, t))
+        return self.step(s, t, xt).p_xs(predicted, place, xt)
+
+
+class Step(NamedTuple):
+    """A step of the reverse process, its schedule already read: tensors that broadcast over the data.
+
+    The mean is of_xt x_t + of_prediction prediction; small and large are the logarithms between which the variance
+    lies; last is 1 where s = 0, else 0.
+    """
+
+    of_xt: Tensor
+    of_prediction: Tensor
+    small: Tensor
+    large: Tensor
+    last: Tensor
+
+    def p_xs(self, predicted: Tensor, place: Tensor | None, xt: Tensor) -> Gaussian:
+        """p(x_s | x_t) from the two parts of Reverse.split; differentiable, and without any check."""
+        mean = self.of_xt * xt + self.of_prediction * predicted
         if place is None:
-            return Gaussian(mean, small if self.variance == "small" else large)
-        return Gaussian(mean, torch.lerp(small, large, ((place + 1) / 2).to(small.dtype)))
+            return Gaussian(mean, self.small)
+        return Gaussian(mean, torch.lerp(self.small, self.large, ((place + 1) / 2).to(self.small.dtype)))

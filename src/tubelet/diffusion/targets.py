@@ -46,15 +46,13 @@ def target_of(name: str, path: Path, x0: Tensor, noise: Tensor, t: Tensor) -> Te
     return spread(p, x0) * x0 + spread(q, x0) * noise
 
 
-def to_x0(name: str, path: Path, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
-    """The x0 that a prediction stands for.
+def x0_coefficients(name: str, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
+    """a and b of x0 = a x_t + b prediction, float64 in the shape of t; b is dx0 / dprediction.
 
-    prediction, xt: [B, ...]; t: [B] or broadcastable to xt. Predicted noise, or a score, says nothing about
-    x0 where alpha is 0: InputError. The other targets are regular there.
+    Predicted noise, or a score, says nothing about x0 where alpha is 0: InputError. The other targets are regular
+    there.
     """
     check_target(name)
-    if name == "x0":
-        return prediction
     alpha, sigma = path.alpha(t), path.sigma(t)
     if name in ("noise", "score") and bool((alpha == 0).any()):
         raise InputError(
@@ -64,7 +62,18 @@ def to_x0(name: str, path: Path, prediction: Tensor, xt: Tensor, t: Tensor) -> T
     p, q = _mixture(name, path, t)
     determinant = alpha * q - sigma * p
     of_xt = torch.where(q.isinf(), 1 / alpha, q / determinant)  # t = 0: x_t is x0
-    return spread(of_xt, xt) * xt - spread(sigma / determinant, xt) * prediction
+    return of_xt, -sigma / determinant if name != "x0" else torch.ones_like(alpha)  # 0 / 0 at t = 0
+
+
+def to_x0(name: str, path: Path, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+    """The x0 that a prediction stands for: see x0_coefficients.
+
+    prediction, xt: [B, ...]; t: [B] or broadcastable to xt.
+    """
+    if name == "x0":
+        return prediction
+    of_xt, of_prediction = x0_coefficients(name, path, t)
+    return spread(of_xt, xt) * xt + spread(of_prediction, xt) * prediction
 
 
 def to_noise(name: str, path: Path, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
@@ -88,7 +97,7 @@ def convert(prediction: Tensor, frm: str, to: str, path: Path, xt: Tensor, t: Te
     """A prediction of target `frm` as a prediction of target `to`; the identity where they are the same.
 
     prediction, xt: [B, ...]; t: [B] or broadcastable to xt. InputError where `frm` does not determine `to`:
-    see to_x0 and to_noise.
+    see x0_coefficients and to_noise.
     """
     check_target(frm)
     check_target(to)

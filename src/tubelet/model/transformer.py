@@ -17,9 +17,13 @@ from tubelet.shapes import Text
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """Everything that decides the denoiser's shape. Raises InputError where fields do not fit together."""
+    """Everything that decides the denoiser's shape. Raises InputError where fields do not fit together.
+
+    predictions: numbers predicted for each channel of a latent; the second is the place of a learned variance.
+    """
 
     latent_channels: int = 16
+    predictions: int = 1
     width: int = 256
     depth: int = 8
     heads: int = 4
@@ -71,11 +75,12 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.attention, config.mlp_ratio) for _ in range(config.depth)
         )
-        self.unembed = Unembed(config.latent_channels, width, config.tubelet)
+        self.unembed = Unembed(config.predictions * config.latent_channels, width, config.tubelet)
 
     def forward(self, latents: Tensor, t: Tensor, text: Text) -> Tensor:
-        """[B, C, f, h, w], t in [0, 1] that broadcasts to [B, 1, f, h, w], B prompts -> [B, C, f, h, w].
+        """[B, C, f, h, w], t in [0, 1] that broadcasts to [B, 1, f, h, w], B prompts -> [B, P C, f, h, w].
 
+        P is config.predictions: all channels of the first prediction come before those of the second.
         Latents at time 0 are known content; a token with any unknown latent has the time of that one. A t
         of [B, 1, 1, 1, 1] is the fast way to say one time for each sample. Under bfloat16 autocast the tokens
         are bfloat16 from end to end. Raises InputError for shapes that do not fit.
@@ -91,7 +96,7 @@ class VideoTransformer(nn.Module):
         prompt = self.read(text)                                        # [B, L + 1, D] and mask
         for block in self.blocks:
             tokens = block(tokens, grid, turn, modulation, prompt)      # [B, N, D]
-        prediction = self.unembed(tokens, grid, signal)                 # [B, C, f, h, w]
+        prediction = self.unembed(tokens, grid, signal)                 # [B, P C, f, h, w]
         # fmt: on
         return prediction.to(latents.dtype)
 
@@ -135,8 +140,9 @@ def flops(config: TransformerConfig, latent_shape: tuple[int, int, int, int], te
     grid, folding = grid_of(latent_shape[1:], config.tubelet), FOLDINGS[config.attention]
     width, text_width, tokens, states = config.width, config.text_width, grid.tokens, text_tokens + 1
     patch = config.latent_channels * volume(config.tubelet)
+    patches = (1 + config.predictions) * patch  # in and out
     signal = TIME_FEATURES * width + width**2 + text_width * width + 6 * width**2 + 2 * width**2
-    ends = tokens * width * (2 * patch + volume(config.tubelet) + config.head_dim)
+    ends = tokens * width * (patches + volume(config.tubelet) + config.head_dim)
     ends += text_tokens * text_width * width
     attending = len(folding.attentions) * 4 * tokens * width**2 + 2 * tokens * folding.keys(grid) * width
     reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width

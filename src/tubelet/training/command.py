@@ -8,7 +8,7 @@ from typing import TypeVar
 import tyro
 
 from tubelet.errors import InputError
-from tubelet.training.config import CodecRun, DenoiserRun, read_run, to_dict
+from tubelet.training.config import CodecRun, DenoiserRun, read_run
 from tubelet.training.folder import sole_use
 from tubelet.training.log import Log
 from tubelet.training.loop import Task, train
@@ -42,7 +42,7 @@ def _train(kind: type[Run], make: Callable[[Run, Log], Task], arguments: list[st
         raise SystemExit(0 if verify_resume(run) else 2)
     with sole_use(Path(run.loop.out)):
         log = Log(Path(run.loop.out))
-        train(make(run, log), run.loop, to_dict(run), log)
+        train(make(run, log), run, log)
 
 
 def run_of(kind: type[Run], arguments: list[str], name: str) -> Run:

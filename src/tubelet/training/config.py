@@ -14,11 +14,13 @@ import torch
 from tubelet.autoencoder.codec import CodecConfig
 from tubelet.autoencoder.objective import CodecObjective
 from tubelet.data.source import DataConfig
-from tubelet.diffusion.objective import TimeSampling
+from tubelet.diffusion.objective import Objective, TimeSampling
 from tubelet.diffusion.paths import make_path
-from tubelet.diffusion.targets import to_x0
+from tubelet.diffusion.reverse import Reverse
+from tubelet.diffusion.targets import x0_coefficients
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
+from tubelet.sampling.pipeline import sampler_of
 from tubelet.training.optim import OptimizerConfig, Schedule
 
 Run = TypeVar("Run")
@@ -109,7 +111,8 @@ class DenoiserRun:
     """`tubelet train`: data, the codec's checkpoint (its folder; "default" is the shipped one), text, path, model.
 
     caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip. cache:
-    folder that keeps encoded clips. codec may also be "identity": a model of pixels.
+    folder that keeps encoded clips. codec may also be "identity": a model of pixels. variance: of the reverse process;
+    "learned" needs an objective that teaches it, "hybrid" or "vlb". sampler: what previews and pipelines use.
     """
 
     loop: LoopConfig
@@ -121,6 +124,9 @@ class DenoiserRun:
     caption_drop: float = 0.1
     path: str = "rectified_flow"
     target: str = "velocity"
+    variance: str = "small"
+    sampler: str = "euler"
+    objective: Objective = field(default_factory=Objective)
     times: TimeSampling = field(default_factory=TimeSampling)
     model: TransformerConfig = field(default_factory=TransformerConfig)
 
@@ -129,10 +135,20 @@ class DenoiserRun:
             raise InputError(
                 f"captions {self.captions} must be at least 1 and caption_drop {self.caption_drop} lie in 0..1"
             )
-        nothing = torch.zeros(
-            1
-        )  # sampling begins at t = 1: a target that cannot be sampled is refused before training
-        to_x0(self.target, make_path(self.path), nothing, nothing, torch.ones(1))
+        # Sampling begins at t = 1: a target that cannot be sampled is refused before training.
+        x0_coefficients(self.target, make_path(self.path), torch.ones(1))
+        Reverse(make_path(self.path), self.target, self.variance)
+        sampler_of(self.sampler)
+        simple = self.objective.name == "simple"
+        if (self.variance == "learned") == simple:
+            raise InputError(
+                f"objective {self.objective.name} with {self.variance} variance: a learned variance is taught by "
+                "objective hybrid or vlb, and they need one; set --variance learned and --objective.name hybrid"
+            )
+        if not simple and not self.times.steps:
+            raise InputError(
+                "the bound is a sum over a grid of times; give its T, such as --times.steps 1000"
+            )
 
 
 def read_run(kind: type[Run], file: str | Path) -> Run:

@@ -1,7 +1,7 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded, chosen_captions, encode_clips
 from tubelet.data.loader import clip_of
 from tubelet.data.source import held_out_clips, training_clips
-from tubelet.diffusion.objective import mean_squared
+from tubelet.diffusion.objective import BoundStep, bound_step, loss_terms
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.process import add_noise
+from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.targets import target_of
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
@@ -34,7 +35,15 @@ HELD_OUT = 0x1E  # sets held-out noise apart from the noise of training
 CHUNK = 32  # held-out clips at a time
 PREVIEW_STEPS, PREVIEW_CLIPS = 16, 4
 
-Batch = tuple[Tensor, Tensor, Tensor, Text]
+
+class Batch(NamedTuple):
+    """xt and its target [B, C, f, h, w], t [B, 1, 1, 1, 1], B prompts and, for the bound's objectives, a step of it."""
+
+    xt: Tensor
+    target: Tensor
+    t: Tensor
+    text: Text
+    step: BoundStep | tuple[()] = ()
 
 
 class DenoiserTask:
@@ -70,13 +79,14 @@ class DenoiserTask:
         self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
         first = clips.frames(0)
         self.latent_shape = self.codec.latent_shape(*first.shape[:3])
-        self.path = make_path(run.path)
+        self.reverse = Reverse(make_path(run.path), run.target, run.variance)
+        self.decoder = "discretised" if run.codec == "identity" else "gaussian"  # pixels have 256 levels
         self.scheduler = Scheduler(
-            path=run.path, target=run.target, num_frames=first.shape[0], height=first.shape[1],
+            path=run.path, target=run.target, variance=run.variance, sampler=run.sampler, num_frames=first.shape[0], height=first.shape[1],
             width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
         with seeded(run.loop.seed):
-            model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width))
+            model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width, run.variance))
         if run.loop.start_from is not None:
             take_weights(model, model.config, run.loop.start_from, "transformer")
         self.model = model.to(run.loop.device)
@@ -100,24 +110,31 @@ class DenoiserTask:
         }
 
     def collate(self, items: list[dict[str, Any]]) -> Batch:
-        """xt, its target [B, C, f, h, w], t [B, 1, 1, 1, 1] and the prompts; captions drop sample by sample."""
+        """The batch of fetched samples; captions drop sample by sample."""
         x0 = torch.stack([item["x0"] for item in items])
         noise = torch.stack([item["noise"] for item in items])
         t = self.run.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
         text = Text.concatenate([item["text"] for item in items])
         keep = torch.tensor([item["keep"] for item in items])
-        return self.noised(x0, noise, t, text.where(keep, self.null))
+        batch, times = self.noised(x0, noise, t, text.where(keep, self.null)), self.run.times
+        if self.run.objective.name == "simple":
+            return batch
+        return batch._replace(step=bound_step(self.reverse, x0, batch.xt, times.before(t), t, times.share(t)))
 
     def noised(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
         """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts."""
-        xt = add_noise(self.path, x0, noise, t)
-        target = target_of(self.run.target, self.path, x0, noise, t)
-        return xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest)
+        xt = add_noise(self.reverse.path, x0, noise, t)
+        target = target_of(self.run.target, self.reverse.path, x0, noise, t)
+        return Batch(xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean over samples of the squared error of the target.   [DDPM 14]"""
-        xt, target, t, text = batch
-        return mean_squared(self.model(xt, t, text).float(), target).mean(), {}
+        """Mean over samples of the objective, and its parts where it has several; without a step the simple loss."""
+        predicted, place = self.reverse.split(self.model(batch.xt, batch.t, batch.text).float(), batch.xt)
+        terms = loss_terms(
+            self.run.objective, self.decoder, predicted, place, batch.target, batch.step or None
+        )
+        means = {name: term.mean() for name, term in terms.items()}
+        return means.pop("loss"), means if batch.step else {}
 
     def held_out(self) -> dict[str, float]:
         """The loss at each of fixed noise levels, with fixed noise, and their mean."""
@@ -163,9 +180,10 @@ def codec_for(name: str) -> tuple[Any, str]:
     return codec_of(part), encoder_hash(part)
 
 
-def fitted(model: TransformerConfig, codec: Codec, text_width: int) -> TransformerConfig:
-    """The same config, refused where codec or text encoder need other numbers."""
+def fitted(model: TransformerConfig, codec: Codec, text_width: int, variance: str) -> TransformerConfig:
+    """The same config, refused where codec, text encoder or variance need other numbers."""
     needed = {
+        "predictions": 2 if variance == "learned" else 1,
         "latent_channels": codec.latent_channels,
         "frames_per_latent": codec.frames_per_latent,
         "pixels_per_latent": codec.pixels_per_latent,
@@ -174,6 +192,6 @@ def fitted(model: TransformerConfig, codec: Codec, text_width: int) -> Transform
     for name, value in needed.items():
         if getattr(model, name) != value:
             raise InputError(
-                f"model.{name} is {getattr(model, name)}, the data needs {value}; set it to {value}"
+                f"model.{name} is {getattr(model, name)}, this run needs {value}; set it to {value}"
             )
     return model

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tubelet.checkpoint import Part
 from tubelet.data.loader import batches
 from tubelet.progress import duration
-from tubelet.training.config import LoopConfig
+from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, to_dict
 from tubelet.training.ema import Average
 from tubelet.training.log import Log
 from tubelet.training.optim import Optimizers
@@ -75,21 +75,21 @@ Loss = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
 Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
 
 
-def train(task: Task, loop: LoopConfig, run: dict[str, Any], log: Log) -> Path:
-    """Train `task` as `loop` says, from the last checkpoint in `loop.out` if there is one; returns the final folder.
+def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
+    """Train `task` as `run.loop` says, from the last checkpoint in its folder if there is one; returns the final folder.
 
-    `run` is the whole run as plain values: it is kept in every checkpoint, and resuming compares it. One process at a
-    time may train into a folder: see folder.sole_use.
+    The whole run is kept in every checkpoint, and resuming compares it. One process at a time may train into a folder:
+    see folder.sole_use.
     """
-    model = task.model
+    loop, model = run.loop, task.model
     state = State(model, Average(model, loop.average), Optimizers(model, loop.optimizer))
-    saver = Saver(loop, run, log, task.content())
+    saver = Saver(run, log, task.content())
     saver.resume(state)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
     with loop.autocast():
         flops = flops_of(task, loop.device)
     log.event(
-        "begin", step=state.step, run=run, parameters=count(model), build=saver.build, exact=not saver.breaks,
+        "begin", step=state.step, run=to_dict(run), parameters=count(model), build=saver.build, exact=not saver.breaks,
         flops_per_sample=flops,
     )  # fmt: skip
     every = hooks(task, loop, log, saver)
@@ -220,8 +220,11 @@ def averaged(state: State) -> Iterator[None]:
 
 
 def moved(batch: Any, device: str) -> Any:
-    """A batch (tensors and Text, in tuples) on a device."""
-    return tuple(moved(item, device) for item in batch) if isinstance(batch, tuple) else batch.to(device)
+    """A batch (tensors and Text, in tuples, named or not) on a device."""
+    if not isinstance(batch, tuple):
+        return batch.to(device)
+    items = [moved(item, device) for item in batch]
+    return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
 
 
 def compiled(function: Loss, wanted: bool, log: Log) -> Loss:

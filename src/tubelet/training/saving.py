@@ -14,7 +14,7 @@ from tubelet import __version__, checkpoint
 from tubelet.checkpoint import Checkpoint, Part
 from tubelet.errors import InputError
 from tubelet.training.build import breaks, build, told
-from tubelet.training.config import LoopConfig
+from tubelet.training.config import CodecRun, DenoiserRun, from_dict, to_dict
 from tubelet.training.log import Log
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ class Saver:
     hashes: a path may lead to something else tomorrow.
     """
 
-    def __init__(self, loop: LoopConfig, run: dict[str, Any], log: Log, content: dict[str, str]):
+    def __init__(self, run: CodecRun | DenoiserRun, log: Log, content: dict[str, str]):
+        loop = run.loop
         self.folder, self.keep, self.resume_from = Path(loop.out), loop.keep, loop.resume_from
-        self.run, self.log, self.content, self.build = run, log, content, build(loop)
+        self.kind, self.run = type(run), to_dict(run)
+        self.log, self.content, self.build = log, content, build(loop)
         self.breaks: list[dict[str, Any]] = []
 
     def steps(self) -> list[Path]:
@@ -62,7 +64,9 @@ class Saver:
             raise InputError(f"{source} holds no training state; give --loop.resume-from a step-* folder")
         part = saved.parts["training"]
         content = part.config.get("content", self.content)  # older checkpoints do not say
-        difference = differing(meaning(part.config["run"]) | content, meaning(self.run) | self.content)
+        # Read as a run, so that fields which are newer than the checkpoint have their defaults.
+        before = to_dict(from_dict(self.kind, part.config["run"]))
+        difference = differing(meaning(before) | content, meaning(self.run) | self.content)
         if difference:
             raise InputError(
                 f"{source} was trained with another {difference}; give a new folder with --loop.out, or the old value"

@@ -97,7 +97,7 @@ def work() -> None:
         with sole_use(Path(run.loop.out)):
             log = _Deadly(Path(run.loop.out), job["killed"])
             task = CodecTask(run, log) if isinstance(run, CodecRun) else DenoiserTask(run, log)
-            train(task, run.loop, to_dict(run), log)
+            train(task, run, log)
     except (InputError, OSError) as error:
         print(f"tubelet: {error}", file=sys.stderr)
         sys.exit(2)
