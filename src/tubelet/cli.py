@@ -13,48 +13,13 @@ def generate(arguments: list[str]) -> None:
     """Videos from a prompt, or from a .txt or .csv of prompts."""
     import tyro
 
-    def generate(
-        prompt: tyro.conf.Positional[str],
-        /,
-        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-        seed: int = 0,
-        checkpoint: Path | None = None,
-        negative_prompt: str | None = None,
-        num_frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int = 30,
-        guidance_scale: float = 4.0,
-        num_videos_per_prompt: int = 1,
-        sampler: str | None = None,
-        fps: float | None = None,
-    ) -> None:
-        """Make videos from a text prompt.
+    from tubelet.sampling.flags import Generate
 
-        Args:
-            prompt: What to show; or a file: .txt with a prompt a line, .csv with a column named prompt.
-            out: Where to write: .mp4, .gif, or .png (contact sheet). Several videos are numbered.
-            seed: The same seed makes the same video.
-            checkpoint: Folder of a checkpoint; the one that ships when left out.
-            negative_prompt: What to move away from.
-            num_frames: 1 + 4k frames; as trained when left out.
-            height: Pixels, a multiple of 16; as trained when left out.
-            width: Pixels, a multiple of 16; as trained when left out.
-            num_inference_steps: Denoising steps.
-            guidance_scale: 1 is the model as trained; more follows the prompt more strictly.
-            num_videos_per_prompt: Videos of each prompt.
-            sampler: euler, ddim or ancestral; the checkpoint's own when left out.
-            fps: Frames a second of the file; as trained when left out.
-        """
-        from tubelet.sampling.command import generate_files
+    flags = tyro.cli(Generate, args=arguments, prog="tubelet generate")
 
-        generate_files(
-            prompt, out, seed=seed, checkpoint=checkpoint, fps=fps, negative_prompt=negative_prompt,
-            num_frames=num_frames, height=height, width=width, num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale, num_videos_per_prompt=num_videos_per_prompt, sampler=sampler,
-        )  # fmt: skip
+    from tubelet.sampling.command import generate_files
 
-    tyro.cli(generate, args=arguments, prog="tubelet generate")
+    generate_files(**vars(flags))
 
 
 def replay(arguments: list[str]) -> None:
@@ -66,6 +31,7 @@ def replay(arguments: list[str]) -> None:
         /,
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         checkpoint: Path | None = None,
+        weaker: Path | None = None,
         max_pixels: int | None = None,
     ) -> None:
         """Make a video again from the recipe in its file, and say whether it is the same.
@@ -77,11 +43,12 @@ def replay(arguments: list[str]) -> None:
             file: A .mp4, .gif or .png that tubelet wrote.
             out: Where to write the clip made again: .mp4, .gif or .png.
             checkpoint: Folder of the checkpoint that made it; the one that ships when left out.
+            weaker: Folder of the weaker checkpoint that guided it, where one did.
             max_pixels: The most pixels a recipe may ask for; 16 million when left out.
         """
         from tubelet.sampling.command import replay_file
 
-        replay_file(file, checkpoint=checkpoint, out=out, max_pixels=max_pixels)
+        replay_file(file, checkpoint=checkpoint, weaker=weaker, out=out, max_pixels=max_pixels)
 
     tyro.cli(replay, args=arguments, prog="tubelet replay")
 
@@ -109,7 +76,15 @@ def world(arguments: list[str]) -> None:
     tyro.cli(write_world, args=arguments, prog="tubelet world")
 
 
+def bound(arguments: list[str]) -> None:
+    """The variational bound of a checkpoint on held-out clips, term by term, in bits per pixel value."""
+    from tubelet.evaluation.command import bound
+
+    bound(arguments)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "bound": bound,
     "generate": generate,
     "replay": replay,
     "train": train,

@@ -2,26 +2,21 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tubelet.diffusion.bound import DECODERS, bits_per_dim, bound_rows
 from tubelet.diffusion.objective import (
     OBJECTIVES,
     Objective,
-    TimeSampling,
     bound_step,
     loss_terms,
     mean_squared,
-    shift_times,
 )
 from tubelet.diffusion.paths import PATHS, make_path
 from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.targets import TARGETS, target_of, to_noise
+from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError
-
-DRAWS = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
 
 
 def test_without_known_latents_it_is_the_mean_square_of_each_sample():
@@ -110,71 +105,8 @@ def test_hybrid_teaches_the_mean_by_the_simple_loss_and_the_variance_by_the_boun
     assert (gradients["vlb"][0] != gradients["simple"][0]).any()
 
 
-@pytest.mark.parametrize(
-    "sampling", [TimeSampling(steps=50), TimeSampling("logit_normal", 0.4, 1.2, steps=50)]
-)
-def test_times_of_a_grid_have_the_shares_they_are_drawn_with(sampling):
-    t = sampling.times(DRAWS)
-    grid = torch.arange(1, 51, dtype=torch.float64) / 50
-    counts = torch.stack([(t - each).abs().lt(1e-9).double().mean() for each in grid])
-    assert counts.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(counts, sampling.share(grid), atol=2e-5, rtol=1e-3)
-    assert sampling.before(grid).tolist() == [k / 50 for k in range(50)]
-
-
-@pytest.mark.parametrize("sampling", [TimeSampling(), TimeSampling("logit_normal", 0.4, 2.0)])
-@settings(deadline=None)
-@given(st.floats(0, 1, exclude_max=True, width=32))
-def test_a_drawn_time_is_above_0_and_at_most_1(sampling, uniform):
-    t = sampling.times(torch.tensor([uniform]))
-    assert t.dtype == torch.float32 and 0 < t.item() <= 1
-
-
-def test_uniform_times_are_uniform():
-    t = TimeSampling("uniform").times(DRAWS)
-    assert t.mean().item() == pytest.approx(1 / 2, abs=1e-6)
-    assert t.var().item() == pytest.approx(1 / 12, abs=1e-4)
-
-
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-0.5, 1.4)])
-def test_the_logit_of_logit_normal_times_is_normal(mean, std):
-    logit = TimeSampling("logit_normal", mean, std).times(DRAWS).logit()
-    assert logit.mean().item() == pytest.approx(mean, abs=1e-3)
-    assert logit.std().item() == pytest.approx(std, abs=1e-3)
-
-
-@settings(deadline=None)
-@given(st.floats(0.05, 20), st.floats(0, 1))
-def test_a_shift_and_its_inverse_change_nothing(shift, t):
-    t = torch.tensor([0.0, t, 1.0], dtype=torch.float64)
-    shifted = shift_times(t, shift)
-    assert shifted[0] == 0 and shifted[2] == 1
-    torch.testing.assert_close(shift_times(shifted, 1 / shift), t)
-
-
-def test_a_shift_is_the_one_of_the_paper():
-    t = torch.tensor([0.25, 0.5], dtype=torch.float64)
-    torch.testing.assert_close(shift_times(t, 3.0), 3 * t / (1 + 2 * t))
-
-
-@pytest.mark.parametrize("shift", [0.0, -1.0, math.inf, math.nan])
-def test_a_shift_that_is_not_positive_is_refused(shift):
-    with pytest.raises(InputError, match="shift"):
-        shift_times(torch.zeros(1), shift)
-
-
-def test_nonsense_time_sampling_is_refused():
-    with pytest.raises(InputError, match="did you mean 'logit_normal'"):
-        TimeSampling("logitnormal")
-    for mean, std in [(0.0, 0.0), (0.0, -1.0), (math.nan, 1.0), (0.0, math.inf)]:
-        with pytest.raises(InputError, match="positive std"):
-            TimeSampling("logit_normal", mean, std)
-
-
 def test_nonsense_objectives_are_refused():
     with pytest.raises(InputError, match="did you mean 'hybrid'"):
         Objective(name="hybird")
     with pytest.raises(InputError, match="vlb_weight"):
         Objective(vlb_weight=-1.0)
-    with pytest.raises(InputError, match="times.steps"):
-        TimeSampling(steps=-1)

@@ -1,4 +1,4 @@
-"""What training minimises, and how its times are drawn."""
+"""What training minimises."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
 OBJECTIVES = ("simple", "hybrid", "vlb")
-TIMES = ("uniform", "logit_normal")
 
 
 def mean_squared(prediction: Tensor, target: Tensor, unknown: Tensor | None = None) -> Tensor:
@@ -102,66 +101,3 @@ def loss_terms(
     vlb = _mean_over(nats, unknown) / (math.log(2) * step.share)
     loss = {"simple": simple, "vlb": vlb, "hybrid": simple + objective.vlb_weight * vlb}[objective.name]
     return {"loss": loss, "simple": simple, "vlb": vlb}
-
-
-def uniform_times(uniform: Tensor) -> Tensor:
-    """Times uniform in (0, 1] from draws uniform in [0, 1); nothing is to be learnt at t = 0."""
-    return 1 - uniform
-
-
-def logit_normal_times(uniform: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Times whose logit is N(mean, std^2), from draws uniform in [0, 1).   [SD3 19]"""
-    return torch.sigmoid(mean + std * torch.special.ndtri(1 - uniform))
-
-
-def shift_times(t: Tensor, shift: float) -> Tensor:
-    """shift t / (1 + (shift - 1) t): above 1 moves the times towards noise.   [SD3 23]
-
-    Times 0 and 1 stay exactly there; shift 1 changes nothing. A shift that is not positive raises InputError.
-    """
-    if not 0 < shift < math.inf:
-        raise InputError(f"the time shift must be positive, got {shift:g}; pass 1 for none")
-    return shift * t / (shift * t + (1 - t))
-
-
-@dataclass(frozen=True)
-class TimeSampling:
-    """How training draws t: "uniform", or "logit_normal" with the mean and std of its logit.
-
-    steps: T of a training grid; times are then rounded up to one of 1 / T .. 1, as the bound's objectives need. 0 leaves
-    them continuous. An unknown name, a std that is not positive or negative steps raise InputError.
-    """
-
-    name: str = "uniform"
-    mean: float = 0.0
-    std: float = 1.0
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        if self.name not in TIMES:
-            raise InputError(f"unknown time sampling {self.name!r}: {near_miss(self.name, TIMES)}")
-        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
-            given = f"mean {self.mean:g}, std {self.std:g}"
-            raise InputError(f"time sampling needs a finite mean and a positive std, got {given}")
-        if self.steps < 0:
-            raise InputError(f"times.steps is {self.steps}; give the T of a training grid, or 0 for any time")
-
-    def times(self, uniform: Tensor) -> Tensor:
-        """One time in (0, 1] for each draw uniform in [0, 1), in the draws' shape and dtype."""
-        if self.name == "uniform":
-            t = uniform_times(uniform)
-        else:
-            t = logit_normal_times(uniform, self.mean, self.std)
-        return t if not self.steps else (t * self.steps).ceil().clamp(min=1) / self.steps
-
-    def before(self, t: Tensor) -> Tensor:
-        """The time before each t of the training grid: t - 1 / T, exactly 0 for the first."""
-        return ((t * self.steps).round() - 1) / self.steps
-
-    def share(self, t: Tensor) -> Tensor:
-        """The probability of each t of the training grid, float64, in the shape of t."""
-        t = t.double()
-        if self.name == "uniform":
-            return torch.full_like(t, 1 / self.steps)
-        low, high = ((each.logit() - self.mean) / self.std for each in (self.before(t), t))
-        return torch.special.ndtr(high) - torch.special.ndtr(low)

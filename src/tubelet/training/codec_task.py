@@ -87,6 +87,13 @@ class CodecTask:
             latents = latents + error * latents.std((0, 2, 3, 4), keepdim=True)
         return codec_loss(self.run.objective, video, self.model.reconstruct(latents), posterior)
 
+    def observe(self, batch: Any, terms: dict[str, Tensor]) -> None:
+        """Nothing is learnt from terms."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing but the model changes."""
+        return {}
+
     def held_out(self) -> dict[str, float]:
         """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone."""
         rows = []

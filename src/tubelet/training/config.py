@@ -14,10 +14,11 @@ import torch
 from tubelet.autoencoder.codec import CodecConfig
 from tubelet.autoencoder.objective import CodecObjective
 from tubelet.data.source import DataConfig
-from tubelet.diffusion.objective import Objective, TimeSampling
+from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.targets import x0_coefficients
+from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
 from tubelet.sampling.pipeline import sampler_of

@@ -17,6 +17,7 @@ from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.targets import target_of
+from tubelet.diffusion.times import Moments
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
@@ -80,10 +81,11 @@ class DenoiserTask:
         first = clips.frames(0)
         self.latent_shape = self.codec.latent_shape(*first.shape[:3])
         self.reverse = Reverse(make_path(run.path), run.target, run.variance)
+        self.times = Moments(run.times) if run.times.name == "importance" else run.times
         self.decoder = "discretised" if run.codec == "identity" else "gaussian"  # pixels have 256 levels
         self.scheduler = Scheduler(
-            path=run.path, target=run.target, variance=run.variance, sampler=run.sampler, num_frames=first.shape[0], height=first.shape[1],
-            width=first.shape[2], fps=clips.fps,
+            path=run.path, target=run.target, variance=run.variance, sampler=run.sampler,
+            num_frames=first.shape[0], height=first.shape[1], width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
         with seeded(run.loop.seed):
             model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width, run.variance))
@@ -113,13 +115,14 @@ class DenoiserTask:
         """The batch of fetched samples; captions drop sample by sample."""
         x0 = torch.stack([item["x0"] for item in items])
         noise = torch.stack([item["noise"] for item in items])
-        t = self.run.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
+        t = self.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
         text = Text.concatenate([item["text"] for item in items])
         keep = torch.tensor([item["keep"] for item in items])
-        batch, times = self.noised(x0, noise, t, text.where(keep, self.null)), self.run.times
+        batch = self.noised(x0, noise, t, text.where(keep, self.null))
         if self.run.objective.name == "simple":
             return batch
-        return batch._replace(step=bound_step(self.reverse, x0, batch.xt, times.before(t), t, times.share(t)))
+        before, share = self.run.times.before(t), self.times.share(t)
+        return batch._replace(step=bound_step(self.reverse, x0, batch.xt, before, t, share))
 
     def noised(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
         """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts."""
@@ -128,13 +131,26 @@ class DenoiserTask:
         return Batch(xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest))
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean over samples of the objective, and its parts where it has several; without a step the simple loss."""
+        """Mean over samples of the objective, and its parts [B] where it has several; simple without a step."""
         predicted, place = self.reverse.split(self.model(batch.xt, batch.t, batch.text).float(), batch.xt)
         terms = loss_terms(
             self.run.objective, self.decoder, predicted, place, batch.target, batch.step or None
         )
-        means = {name: term.mean() for name, term in terms.items()}
-        return means.pop("loss"), means if batch.step else {}
+        loss = terms.pop("loss").mean()
+        return loss, terms if batch.step else {}
+
+    def observe(self, batch: Batch, terms: dict[str, Tensor]) -> None:
+        """Let the times of the next batches know how large this one's terms of the bound were."""
+        if isinstance(self.times, Moments) and batch.step:
+            self.times.observe(batch.t.flatten().cpu(), (terms["vlb"] * batch.step.share).cpu())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The moments that times are drawn by, where they are: changed in place when a run goes on."""
+        return (
+            {"moments": self.times.moments, "seen": self.times.seen}
+            if isinstance(self.times, Moments)
+            else {}
+        )
 
     def held_out(self) -> dict[str, float]:
         """The loss at each of fixed noise levels, with fixed noise, and their mean."""

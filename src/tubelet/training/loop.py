@@ -45,7 +45,15 @@ class Task(Protocol):
         ...
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, a scalar (mean over samples), and terms to log. Tensor operations only: compiled."""
+        """The loss to minimise, a scalar (mean over samples), and terms to log the means of. Only tensors: compiled."""
+        ...
+
+    def observe(self, batch: Any, terms: dict[str, Tensor]) -> None:
+        """What the task itself learns from the terms of a batch."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `observe` changes, in place: saved, and filled again when a run goes on."""
         ...
 
     def held_out(self) -> dict[str, float]:
@@ -76,7 +84,7 @@ Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
 
 
 def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
-    """Train `task` as `run.loop` says, from the last checkpoint in its folder if there is one; returns the final folder.
+    """Train `task` as `run.loop` says, from the last checkpoint in its folder if there is one; returns `final`.
 
     The whole run is kept in every checkpoint, and resuming compares it. One process at a time may train into a folder:
     see folder.sole_use.
@@ -84,7 +92,7 @@ def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
     loop, model = run.loop, task.model
     state = State(model, Average(model, loop.average), Optimizers(model, loop.optimizer))
     saver = Saver(run, log, task.content())
-    saver.resume(state)
+    saver.resume(state, task)
     size, stop = loop.batch_size, loop.schedule.steps * loop.batch_size
     with loop.autocast():
         flops = flops_of(task, loop.device)
@@ -133,8 +141,10 @@ def accumulate(
             loss, terms = compute(batch)
         (loss / pieces).backward()
         total = total + loss.detach() / pieces
+        terms = {name: term.detach() for name, term in terms.items()}
+        task.observe(batch, terms)
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach() / pieces
+            sums[name] = sums.get(name, 0) + term.mean() / pieces
     if not total.isfinite():
         raise FloatingPointError(
             f"the loss of step {state.step} is {float(total)}; the last checkpoint is unharmed"

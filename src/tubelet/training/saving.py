@@ -52,7 +52,7 @@ class Saver:
         found = [p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d{7,}", p.name)]
         return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
-    def resume(self, state: "State") -> None:
+    def resume(self, state: "State", task: "Task") -> None:
         """Continue from the newest whole checkpoint of the folder, else from `resume_from`, else from nothing."""
         if self.steps():
             source, saved = self.newest_whole()
@@ -76,6 +76,8 @@ class Saver:
         state.average.load(taken(part.tensors, "average."))
         state.optimizers.load_state_tensors(taken(part.tensors, "optimizer."))
         state.step = part.config["step"]
+        for name, tensor in task.tensors().items():
+            tensor.copy_(part.tensors[f"task.{name}"])
         self.compare_build(part.config)
 
     def newest_whole(self) -> tuple[Path, Checkpoint]:
@@ -119,6 +121,7 @@ class Saver:
             **{f"weights.{name}": value for name, value in state.model.state_dict().items()},
             **{f"average.{name}": value for name, value in state.average.tensors().items()},
             **{f"optimizer.{name}": value for name, value in state.optimizers.state_tensors().items()},
+            **{f"task.{name}": value for name, value in task.tensors().items()},
         }
         config = {"step": state.step, "run": self.run, "content": self.content, "build": self.build}
         config |= self.exactness()
