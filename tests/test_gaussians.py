@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.gaussians import STANDARD, Gaussian
+from tubelet.gaussians import STANDARD, Gaussian, Laplace
 
 MEANS = st.floats(-2, 2)
 LOG_VARS = st.floats(-4, 2)
@@ -112,3 +112,13 @@ def test_float32_bins_agree_with_float64():
     torch.testing.assert_close(
         single.double(), gaussian(0.2, -2.0).log_prob_discretised(BINS), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("mean", [-1.0, -0.42, 0.0, 0.9999])
+@pytest.mark.parametrize("scale", [1e-3, 0.02, 3.0])
+def test_the_bins_of_a_laplace_have_its_mass_and_sum_to_1(mean, scale):
+    log_prob = Laplace(torch.tensor(mean).double(), torch.tensor(scale).double()).log_prob_discretised(BINS)
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12) and log_prob.isfinite().all()
+    reference = torch.distributions.Laplace(torch.tensor(mean).double(), torch.tensor(scale).double())
+    edges = torch.cat([torch.tensor([-math.inf]), BINS[:-1] + 1 / 255, torch.tensor([math.inf])]).double()
+    torch.testing.assert_close(log_prob.exp(), reference.cdf(edges).diff(), atol=1e-12, rtol=1e-6)

@@ -229,7 +229,7 @@ class MeanOnly(Reverse):
 
 def standard_error(values: Tensor) -> float:
     """Of the mean of [N] values; NaN for one."""
-    return (values.std() / math.sqrt(len(values))).item()
+    return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
 
 
 def lossless_bits(frames: Tensor) -> int:
