@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
         "--seed", type=int, default=0, help="of the noise; chunk k of 16 prompts takes seed + k"
     )
     parser.add_argument("--steps", type=int, default=30, help="sampling steps")
-    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale")
+    guidance_flags(parser)
     parser.add_argument(
         "--true", action="store_true", help="judge the rendered clips instead of generated ones"
     )
@@ -43,6 +43,25 @@ def arguments() -> argparse.Namespace:
         "--out", type=Path, default=None, help="JSON lines: one for each clip, then a summary"
     )
     return parser.parse_args()
+
+
+def guidance_flags(parser: argparse.ArgumentParser) -> None:
+    """How the clips are guided, with the names and meanings of `tubelet generate`."""
+    parser.add_argument("--guidance", type=float, default=4.0, help="guidance scale")
+    parser.add_argument(
+        "--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), default=(0.0, 1.0)
+    )
+    for name, default in (("rescale", 0.0), ("parallel", 1.0), ("threshold", 0.0), ("momentum", 0.0)):
+        parser.add_argument(f"--guidance-{name}", type=float, default=default)
+    parser.add_argument("--negative-prompt", default=None)
+    parser.add_argument("--weaker", default=None, help="folder of a weaker checkpoint to guide by")
+
+
+def guidance_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of VideoPipeline for those flags, but the scale and the weaker checkpoint."""
+    names = ("interval", "rescale", "parallel", "threshold", "momentum")
+    settings = {f"guidance_{name}": getattr(args, f"guidance_{name}") for name in names}
+    return settings | {"negative_prompt": args.negative_prompt}
 
 
 def videos(
@@ -56,6 +75,7 @@ def videos(
         seed=args.seed + some.start // CHUNK,
         num_inference_steps=args.steps,
         guidance_scale=args.guidance,
+        **guidance_of(args),
         output_type="np",
     ).frames
     return list((np.asarray(made) * 255).round().clip(0, 255).astype(np.uint8))
@@ -78,7 +98,7 @@ def main() -> None:
     """Judge the clips, print the table, write the lines."""
     args = arguments()
     clips = WorldClips(WorldConfig(two_objects=0.0, pan=0.0), args.count, split=args.split)
-    pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint)
+    pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint, weaker=args.weaker)
     readings: list[Reading] = []
     wanted, lines = [], []
     start = time.perf_counter()
@@ -98,6 +118,8 @@ def main() -> None:
         "seed": args.seed,
         "steps": args.steps,
         "guidance": args.guidance,
+        **guidance_of(args),
+        "weaker": args.weaker,
     }
     found = sum(reading.found for reading in readings)
     lines.append({"summary": table, "found": found, **recipe})

@@ -51,7 +51,8 @@ def test_a_record_is_read_as_it_was_written(good, read, tmp_path):
 
 def test_a_record_holds_all_that_decides_a_video(good):
     assert set(json.loads(good.metadata()[KEY])) == set(record.FIELDS)
-    assert all(value is not None for value in json.loads(good.metadata()[KEY]).values())
+    lacking = [name for name, value in json.loads(good.metadata()[KEY]).items() if value is None]
+    assert lacking == ["weaker"]
     assert good.frames_sha256 == hashlib.sha256(bytes(2 * 8 * 8 * 3)).hexdigest()
 
 
@@ -80,7 +81,20 @@ def test_every_field_can_be_anything_and_none_is_a_bug(read):
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"guidance_scale": 10**400}, r"guidance_scale is 1000.*\.\.\."),
         ({"keys": [[-1], [0]]}, "keys is"),
-        ({"keys": [[0]]}, r"of \[2, 2, 1\] prompts"),
+        ({"keys": [[0]]}, r"video 1 of \{'prompts': 2, 'negative_prompts': 2, 'keys': 1\}"),
+        ({"compositions": [[]]}, r"'compositions': 1\}"),
+        (
+            {"compositions": [[["a", 2]], []]},
+            r"compositions is \[\[\['a', 2\]\], \[\]\], expected .* from -1 to 1",
+        ),
+        ({"compositions": [[["a", -1], ["b", -1]], []]}, "--compose: the weights sum to -2"),
+        ({"compositions": [[["a", 0.1]] * 5, []]}, "--compose: 5 further prompts"),
+        ({"guidance_interval": [0.5]}, r"guidance_interval is \[0.5\], expected two times"),
+        ({"guidance_interval": [0.5, 0.2]}, "--guidance-interval must be"),
+        ({"guidance_rescale": 2}, "guidance_rescale is 2, expected a number from 0 to 1"),
+        ({"guidance_momentum": "x"}, "guidance_momentum is 'x'"),
+        ({"weaker": "../x"}, "weaker is"),
+        ({"weaker": "ab" * 32, "negative_prompts": ["a", ""]}, "--negative-prompt and --weaker"),
         ({"video": 2}, "video 2 of"),
         ({"prompts": []}, "prompts is"),
         ({"prompts": "a"}, "prompts is"),

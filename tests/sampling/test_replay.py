@@ -170,7 +170,8 @@ def test_another_version_of_the_encoder_is_no_change_of_the_file(saved, tmp_path
 
 # Files of an older tubelet: every prompt of the call, no hash, no rate.
 
-LATER = ("shift", "cpu", "device", "fps", "writer", "frames_sha256")
+LATER = ("shift", "cpu", "device", "fps", "writer", "frames_sha256", "compositions", "weaker")
+LATER += tuple(f"guidance_{name}" for name in ("interval", "rescale", "parallel", "threshold", "momentum"))
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITERS))

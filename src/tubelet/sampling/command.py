@@ -16,13 +16,19 @@ from tubelet.video import check_writable
 
 
 def generate_files(
-    prompt: str, out: Path, *, checkpoint: Path | None, fps: float | None, **settings: Any
+    prompt: str,
+    out: Path,
+    *,
+    checkpoint: Path | None,
+    fps: float | None,
+    weaker: Path | None = None,
+    **settings: Any,
 ) -> list[Path]:
     """Make the videos of a prompt, or of a file of prompts, and write them; returns the files."""
     check_writable(out)
     prompts = prompts_of(prompt)
-    pipe = VideoPipeline.from_pretrained(checkpoint)
-    for text in prompts:
+    pipe = VideoPipeline.from_pretrained(checkpoint, weaker=weaker)
+    for text in [*prompts, *(words for words, _ in settings.get("compose", ()))]:
         lost = pipe.text_encoder.lost_words(text)
         if lost:
             print(f"tubelet: the prompt is too long; these words are not read: {lost}", file=sys.stderr)
@@ -36,7 +42,14 @@ def generate_files(
     return files
 
 
-def replay_file(file: Path, *, checkpoint: Path | None, out: Path | None, max_pixels: int | None) -> Replay:
+def replay_file(
+    file: Path,
+    *,
+    checkpoint: Path | None,
+    out: Path | None,
+    max_pixels: int | None,
+    weaker: Path | None = None,
+) -> Replay:
     """Make the video in a file again, say how far it is the same, and write it; InputError where it is not."""
     if out is not None:
         check_writable(out)
@@ -45,7 +58,11 @@ def replay_file(file: Path, *, checkpoint: Path | None, out: Path | None, max_pi
     steps = itertools.count(1)
     with progress("denoising", read_record(file).recipe.num_inference_steps) as done:
         result = replay(
-            file, checkpoint=checkpoint, max_pixels=max_pixels, callback=lambda *_: done(next(steps))
+            file,
+            checkpoint=checkpoint,
+            weaker=weaker,
+            max_pixels=max_pixels,
+            callback=lambda *_: done(next(steps)),
         )
     print(result.report())
     if out is not None:

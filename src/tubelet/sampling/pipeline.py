@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tubelet import __version__, checkpoint
-from tubelet.autoencoder.codec import CausalCodec, IdentityCodec, codec_of, codec_part
+from tubelet.autoencoder.codec import CausalCodec, IdentityCodec, codec_of, codec_part, encoder_hash
 from tubelet.checkpoint import Part
-from tubelet.diffusion.guidance import guide
+from tubelet.diffusion.guidance import guided
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.samplers import SAMPLERS, time_grid
@@ -22,14 +22,16 @@ from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.output import VideoOutput
 from tubelet.sampling.recipe import (
+    Composition,
     Generators,
     Recipe,
+    each_composition,
     each_negative,
     each_prompt,
     environment,
     noise_keys,
 )
-from tubelet.shapes import Text
+from tubelet.sampling.wishes import Wishes
 from tubelet.text.encoder import TextEncoder, make_encoder
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "default"
@@ -41,10 +43,14 @@ Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """How the denoiser was trained and is sampled: path, target, sampler, the shift of the time grid, trained sizes."""
+    """How the denoiser was trained and is sampled: path, target, variance, sampler, shift of the time grid, sizes.
+
+    variance: see diffusion.reverse; with "learned" the transformer predicts twice the channels.
+    """
 
     path: str = "rectified_flow"
     target: str = "velocity"
+    variance: str = "small"
     sampler: str = "euler"
     shift: float = 1.0
     num_frames: int = 17
@@ -54,7 +60,12 @@ class Scheduler:
 
 
 class VideoPipeline:
-    """Text to video. Built by `from_pretrained`; its parts are public: codec, transformer, text_encoder, scheduler."""
+    """Text to video. Built by `from_pretrained`; its parts are public: codec, transformer, text_encoder, scheduler.
+
+    weaker: a pipeline of the same encoder, text encoder, path and target, but trained less or smaller; or None. Where
+    there is one, guidance moves away from what it predicts of the same prompts, not from the prediction without a
+    prompt [Autoguidance]. It is not saved with the pipeline. One that does not fit raises InputError.
+    """
 
     def __init__(
         self,
@@ -63,14 +74,21 @@ class VideoPipeline:
         text_encoder: TextEncoder,
         scheduler: Scheduler,
         hash: str = "",
+        weaker: Self | None = None,
     ):
         self.codec, self.transformer = codec.eval(), transformer.eval()
         self.text_encoder, self.scheduler, self.hash = text_encoder, scheduler, hash
-        self.reverse = Reverse(make_path(scheduler.path), scheduler.target)
+        self.reverse = Reverse(make_path(scheduler.path), scheduler.target, scheduler.variance)
+        self.weaker = weaker
+        if weaker is not None:
+            check_weaker(self, weaker)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path | None = None) -> Self:
-        """The checkpoint in `folder`, or the one that ships. Every file is verified: InputError names a damaged one."""
+    def from_pretrained(cls, folder: str | Path | None = None, *, weaker: str | Path | None = None) -> Self:
+        """The checkpoint in `folder`, or the one that ships; `weaker` is the folder of one to guide by.
+
+        Every file is verified: InputError names a damaged one.
+        """
         saved = checkpoint.load(DEFAULT if folder is None else folder)
         missing = {"autoencoder", "transformer", "text_encoder", "scheduler"} - set(saved.parts)
         if missing:
@@ -88,7 +106,8 @@ class VideoPipeline:
         transformer = VideoTransformer(TransformerConfig(**part.config))
         transformer.load_state_dict({name: value.float() for name, value in part.tensors.items()})
         scheduler = Scheduler(**saved.parts["scheduler"].config)
-        return cls(codec_of(saved.parts["autoencoder"]), transformer, encoder, scheduler, saved.hash)
+        other = None if weaker is None else cls.from_pretrained(weaker)
+        return cls(codec_of(saved.parts["autoencoder"]), transformer, encoder, scheduler, saved.hash, other)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a checkpoint folder that `from_pretrained` reads."""
@@ -116,6 +135,8 @@ class VideoPipeline:
         """Move the networks to a device; noise is always drawn on the CPU."""
         self.codec.to(device)
         self.transformer.to(device)
+        if self.weaker is not None:
+            self.weaker.to(device)
         return self
 
     def __call__(
@@ -123,11 +144,17 @@ class VideoPipeline:
         prompt: str | Sequence[str],
         *,
         negative_prompt: str | Sequence[str] | None = None,
+        compose: Composition | Sequence[Composition] = (),
         num_frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 30,
         guidance_scale: float = 4.0,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_rescale: float = 0.0,
+        guidance_parallel: float = 1.0,
+        guidance_threshold: float = 0.0,
+        guidance_momentum: float = 0.0,
         num_videos_per_prompt: int = 1,
         generator: Generators | None = None,
         seed: int | None = None,
@@ -138,56 +165,58 @@ class VideoPipeline:
         """Videos of the prompts, `num_videos_per_prompt` of each, in the prompts' order.
 
         Sizes default to those trained on. guidance_scale 1 is the model as trained; negative_prompt stands where the
-        empty prompt would. `seed` S gives video i the noise stream (S, i); a `generator` draws one number per video,
-        a list gives one each; neither means fresh noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1], "pt"
-        [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
-        may return {"latents": x} to replace them. Raises InputError for sizes, steps and names that do not fit.
+        empty prompt would; the other guidance_* see diffusion.guidance.Guidance. compose: further prompts with weights,
+        [("a blue square", 1), ("stars", -0.5)], above 0 AND, below 0 NOT; one list, or one for each prompt; see
+        diffusion.guidance.compose. `seed` S gives video i the noise stream (S, i); a `generator` draws one number per
+        video, a list gives one each; neither means fresh noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1],
+        "pt" [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
+        may return {"latents": x} to replace them. Raises InputError for sizes, numbers and names that do not fit.
         """
-        if output_type not in OUTPUT_TYPES:
-            raise InputError(
-                f"output_type {output_type!r} is unknown; {near_miss(output_type, OUTPUT_TYPES)}"
-            )
+        check_output_type(output_type)
         wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
+        counts = len(wanted) // num_videos_per_prompt, num_videos_per_prompt
         recipe = Recipe(
-            prompts=wanted,
-            negative_prompts=each_negative(
-                negative_prompt, len(wanted) // num_videos_per_prompt, num_videos_per_prompt
-            ),
-            keys=noise_keys(len(wanted), seed, generator),
+            prompts=wanted, negative_prompts=each_negative(negative_prompt, *counts),
+            compositions=each_composition(compose, *counts), keys=noise_keys(len(wanted), seed, generator),
             num_frames=trained.num_frames if num_frames is None else num_frames,
             height=trained.height if height is None else height,
             width=trained.width if width is None else width,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            sampler=sampler or trained.sampler,
-            shift=trained.shift,
-            checkpoint=self.hash,
-            batch=BATCH,
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
+            guidance_parallel=guidance_parallel, guidance_threshold=guidance_threshold,
+            guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler, shift=trained.shift,
+            checkpoint=self.hash, weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH,
             **environment(self.device),
-        )
+        )  # fmt: skip
         return self.make(recipe, output_type, callback_on_step_end)
 
     @torch.no_grad()
     def make(self, recipe: Recipe, output_type: str = "np", callback: Callback | None = None) -> VideoOutput:
         """The videos of a recipe."""
         draw = sampler_of(recipe.sampler)
+        self._check_weaker(recipe)
         shift = self.scheduler.shift if recipe.shift is None else recipe.shift
         times = time_grid(recipe.num_inference_steps, shift)
         shape = self.latent_shape(recipe.num_frames, recipe.height, recipe.width)
         batches = []
         for first in range(0, len(recipe.prompts), recipe.batch):
-            some = slice(first, first + recipe.batch)
-            text = self.text_encoder.encode(recipe.prompts[some])
-            guided = recipe.guidance_scale != 1
-            against = self.text_encoder.encode(recipe.negative_prompts[some]) if guided else None
-            sources = [stream(*key) for key in recipe.keys[some]]
-            denoise = self.guided(text, against, recipe.guidance_scale)
-            batches.append(self.denoised(draw, denoise, sources, shape, times, callback))
+            batch, _ = recipe.batch_of(first)
+            sources = [stream(*key) for key in batch.keys]
+            batches.append(self.denoised(draw, self.guided(batch), sources, shape, times, callback))
         latents = torch.cat(batches)
         if output_type == "latent":
             return VideoOutput(latents.cpu(), self.scheduler.fps, recipe)
         video = torch.cat([self.codec.decode(some).cpu() for some in latents.split(recipe.batch)])
         return VideoOutput.of(video.clamp(-1, 1), output_type, self.scheduler.fps, recipe)
+
+    def _check_weaker(self, recipe: Recipe) -> None:
+        given = None if self.weaker is None else self.weaker.hash
+        if recipe.weaker is not None and recipe.weaker != given:
+            found = "none is given" if given is None else f"this one is {given[:12] or 'unsaved'}"
+            raise InputError(
+                f"it was guided by the weaker checkpoint {recipe.weaker[:12] or '(unsaved)'}, and {found}; "
+                "name its folder with --weaker"
+            )
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
@@ -204,19 +233,19 @@ class VideoPipeline:
                 )
         return shape
 
-    def guided(self, text: Text, against: Text | None, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
-        """denoise(xt [B, C, f, h, w], t [B]) with classifier-free guidance; `against` None means scale 1."""
-        count = len(text)
-        both = (text if against is None else Text.concatenate([text, against])).to(self.device)
+    def guided(self, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+        """denoise(xt [B, C, f, h, w], t [B]) of a recipe's B videos, for one run: see diffusion.guidance.guided."""
+        wishes, reverse = Wishes.of(recipe, self.text_encoder, self.device), self.reverse
+        weaker = None if recipe.weaker is None else self.weaker
 
-        def denoise(xt: Tensor, t: Tensor) -> Tensor:
-            time = t.to(self.device, torch.float32).view(-1, 1, 1, 1, 1)
-            if against is None:
-                return self.transformer(xt, time, both)
-            prediction = self.transformer(torch.cat([xt, xt]), torch.cat([time, time]), both)
-            return guide(prediction[:count], prediction[count:], scale)
+        def branches(xt: Tensor, t: Tensor, both: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+            asked = wishes.predict(self.transformer, reverse, xt, t, negative=both and weaker is None)
+            if not both or weaker is None:
+                return asked
+            worse = wishes.predict(weaker.transformer, weaker.reverse, xt, t, negative=False)
+            return asked[0], asked[1], worse[0]
 
-        return denoise
+        return guided(branches, reverse, recipe.guidance)
 
     def denoised(
         self,
@@ -240,6 +269,32 @@ class VideoPipeline:
                 if changed and "latents" in changed:
                     x.copy_(changed["latents"])
         return x
+
+
+def check_output_type(name: str) -> None:
+    """Raises InputError, with the near miss, for a name that is not in OUTPUT_TYPES."""
+    if name not in OUTPUT_TYPES:
+        raise InputError(f"output_type {name!r} is unknown; {near_miss(name, OUTPUT_TYPES)}")
+
+
+def check_weaker(pipe: VideoPipeline, weaker: VideoPipeline) -> None:
+    """Raises InputError, with the reason, where `weaker` does not predict the same thing of the same prompts."""
+
+    def traits(of: VideoPipeline) -> dict[str, str]:
+        return {
+            "encoder of latents": encoder_hash(codec_part(of.codec)),
+            "text encoder": of.text_encoder.fingerprint,
+            "path": of.scheduler.path,
+            "target": of.scheduler.target,
+        }
+
+    theirs = traits(weaker)
+    other = [name for name, value in traits(pipe).items() if theirs[name] != value]
+    if other:
+        raise InputError(
+            f"--weaker: it was trained with another {', another '.join(other)}, so the two cannot be compared; "
+            "name an earlier step, or a smaller model on the same latents"
+        )
 
 
 def sampler_of(name: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from tubelet.diffusion.guidance import MAX_WEIGHT, RANGES
 from tubelet.errors import InputError
 from tubelet.sampling.recipe import SEED_RANGE, Recipe
 from tubelet.video import WRITERS, read_metadata
@@ -89,24 +90,38 @@ def _parsed(file: Path, text: str) -> Record:
         raise InputError(f"{refused}: it is damaged, no JSON; {remedy}") from None
     if not isinstance(fields, dict):
         raise InputError(f"{refused}: it is no JSON object; {remedy}")
+    unknown = sorted(fields.keys() - FIELDS.keys())
+    fields = {name: value for name, value in fields.items() if value is not None}
     for name, (expected, fits, may_lack) in FIELDS.items():
-        value = fields.setdefault(name, None)
-        if not (fits(value) or (value is None and may_lack)):
-            found = "missing" if value is None else _short(value)
+        if not (fits(fields[name]) if name in fields else may_lack):
+            found = _short(fields[name]) if name in fields else "missing"
             raise InputError(f"{refused}: {name} is {found}, expected {expected}; {remedy}")
-    if unknown := sorted(fields.keys() - FIELDS.keys()):
+    if unknown:
         raise InputError(
             f"{refused}: this tubelet does not know {_short(unknown)}; "
             f"replay it with the one that wrote it, tubelet {fields['version']}"
         )
-    counts = [len(fields[name]) for name in ("prompts", "negative_prompts", "keys")]
-    own = {name: fields.pop(name) for name in ("video", "fps", "writer", "frames_sha256")}
-    if len(set(counts)) != 1 or own["video"] >= counts[0]:
-        raise InputError(f"{refused}: video {own['video']} of {counts} prompts, negatives, keys; {remedy}")
-    fields["keys"] = [tuple(key) for key in fields["keys"]]
+    counts = {
+        name: len(fields[name]) for name in PER_VIDEO if fields.get(name)
+    }  # there may be no compositions
+    own = {name: fields.pop(name, None) for name in ("video", "fps", "writer", "frames_sha256")}
+    if len(set(counts.values())) != 1 or own["video"] >= counts["prompts"]:
+        raise InputError(f"{refused}: video {own['video']} of {counts}; {remedy}")
+    try:
+        recipe = Recipe(**_with_tuples(fields))
+    except InputError as error:
+        raise InputError(f"{refused}: {error}; {remedy}") from None
     # Files of an older tubelet name every video of the call.
-    recipe, own["video"] = Recipe(**fields).batch_of(own["video"])
+    recipe, own["video"] = recipe.batch_of(own["video"])
     return Record(recipe=recipe, **own)
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's fields with tuples for the lists that JSON made of them."""
+    pairs = [[tuple(term) for term in terms] for terms in fields.get("compositions", [])]
+    interval = tuple(fields.get("guidance_interval", Recipe.guidance_interval))
+    keys = [tuple(key) for key in fields["keys"]]
+    return fields | {"keys": keys, "compositions": pairs, "guidance_interval": interval}
 
 
 def _short(value: object) -> str:
@@ -126,7 +141,11 @@ def _whole(low: int, high: int) -> Row:
 
 def _number(low: float, high: float, may_lack: bool) -> Row:
     # The comparisons are false for NaN.
-    return f"a number from {low} to {high}", lambda x: type(x) in (int, float) and low <= x <= high, may_lack
+    return (
+        f"a number from {low:g} to {high:g}",
+        lambda x: type(x) in (int, float) and low <= x <= high,
+        may_lack,
+    )
 
 
 def _word(pattern: str, expected: str, may_lack: bool) -> Row:
@@ -142,8 +161,21 @@ def _is_key(value: Any) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= 4 and all(map(number, value))
 
 
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_number(0, 1, False)[1], value))
+
+
+def _is_composition(value: Any) -> bool:
+    number = _number(-MAX_WEIGHT, MAX_WEIGHT, False)[1]
+    return isinstance(value, list) and all(
+        isinstance(x, list) and len(x) == 2 and isinstance(x[0], str) and number(x[1]) for x in value
+    )
+
+
 _TEXTS = _list_of("texts", lambda x: isinstance(x, str))
 _NAME = r"[ -~]{1,100}"  # what can be printed
+
+PER_VIDEO = ("prompts", "negative_prompts", "keys", "compositions")
 
 FIELDS: dict[str, Row] = {
     "prompts": _TEXTS,
@@ -153,10 +185,21 @@ FIELDS: dict[str, Row] = {
     "height": _whole(1, 100_000),
     "width": _whole(1, 100_000),
     "num_inference_steps": _whole(1, 10_000),
-    "guidance_scale": _number(-1000, 1000, may_lack=False),
+    "guidance_scale": _number(*RANGES["scale"], may_lack=False),
+    "guidance_interval": ("two times from 0 to 1", _is_interval, True),
+    "guidance_rescale": _number(*RANGES["rescale"], may_lack=True),
+    "guidance_parallel": _number(*RANGES["parallel"], may_lack=True),
+    "guidance_threshold": _number(*RANGES["threshold"], may_lack=True),
+    "guidance_momentum": _number(*RANGES["momentum"], may_lack=True),
+    "compositions": (
+        "a list of lists of texts with weights from -1 to 1",
+        lambda x: isinstance(x, list) and all(map(_is_composition, x)),
+        True,
+    ),
     "sampler": _word(_NAME, "a name", may_lack=False),
     "shift": _number(0.001, 1000, may_lack=True),
     "checkpoint": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=False),
+    "weaker": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=True),
     "batch": _whole(1, 100_000),
     "version": _word(_NAME, "a version", may_lack=False),
     "torch": _word(_NAME, "a version", may_lack=False),

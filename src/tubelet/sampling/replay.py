@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ class Replay:
         made = (
             f"{recipe.prompts[place]!r}, noise {recipe.keys[place]}, {recipe.num_frames} frames of "
             f"{recipe.height} x {recipe.width}, {recipe.num_inference_steps} steps of {recipe.sampler}, "
-            f"guidance scale {recipe.guidance_scale}, checkpoint {recipe.checkpoint[:12] or 'never saved'}"
+            f"guidance scale {recipe.guidance_scale}{_further(recipe, place)}, "
+            f"checkpoint {recipe.checkpoint[:12] or 'never saved'}"
         )
         frames = {
             True: "the same, bit for bit",
@@ -107,13 +108,15 @@ def replay(
     pipe: VideoPipeline | None = None,
     *,
     checkpoint: str | Path | None = None,
+    weaker: str | Path | None = None,
     max_pixels: int | None = None,
     callback: Callable[..., Any] | None = None,
 ) -> Replay:
     """Make the video in `file` again, by `pipe`, or the checkpoint in a folder, or the one that ships.
 
-    Its whole batch is made, with as many threads as then. max_pixels (MAX_PIXELS when None) bounds what a stranger's
-    recipe may cost. Raises InputError where the file has no recipe that can be used, or the checkpoint is another.
+    weaker: the folder of the checkpoint that guided it, where one did. Its whole batch is made, with as many threads as
+    then. max_pixels (MAX_PIXELS when None) bounds what a stranger's recipe may cost. Raises InputError where the file
+    has no recipe that can be used, or a checkpoint is another.
     """
     file = Path(file)
     record = read_record(file)
@@ -126,7 +129,7 @@ def replay(
             f"pass --max-pixels {pixels}"
         )
     shown = pictures(file)
-    pipe = pipe or VideoPipeline.from_pretrained(checkpoint)
+    pipe = pipe or VideoPipeline.from_pretrained(checkpoint, weaker=weaker)
     _check_checkpoint(file, recipe.checkpoint, pipe.hash)
     with _threads(recipe.threads):
         here = environment(pipe.device)
@@ -147,6 +150,23 @@ def replay(
         psnr=psnr,
         changes=_changes(record, {**here, "writer": writer_of(file.suffix)}),
     )
+
+
+def _further(recipe: Recipe, video: int) -> str:
+    """What else guided a video, in words."""
+    guidance = recipe.guidance
+    words = [
+        f"{each.name} {getattr(guidance, each.name)}"
+        for each in fields(guidance)
+        if each.name != "scale" and getattr(guidance, each.name) != each.default
+    ]
+    words += [
+        f"composed with {text!r} {weight:g}"
+        for terms in recipe.compositions[video : video + 1]
+        for text, weight in terms
+    ]
+    words += [] if recipe.weaker is None else [f"weaker checkpoint {recipe.weaker[:12] or 'never saved'}"]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def difference(a: Tensor, b: Tensor) -> tuple[int | None, float | None]:
