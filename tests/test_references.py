@@ -11,7 +11,7 @@ MODULES = sorted((ROOT / "src" / "tubelet").rglob("*.py"))
 
 BRACKETS = re.compile(r"(?<![\w\]\"'`])\[([^\[\]]+)\]")
 WHERE = r"(?:(?:alg\.|app\.|fig\.|model|sec\.|table) )?(?:[A-Z]|[A-Z]?\d+(?:\.\d+)*)"
-TAG = re.compile(rf"([A-Z][A-Za-z0-9-]+)( {WHERE}(?:, {WHERE})*)?")
+TAG = re.compile(rf"([A-Z][A-Za-z0-9+-]+)( {WHERE}(?:, {WHERE})*)?")
 ENTRY = re.compile(r"^- \*\*([^*]+)\*\* .+", re.MULTILINE)
 
 
@@ -52,6 +52,7 @@ def test_every_reference_is_listed_once_and_in_order():
     [
         ("The mean.   [DDPM 14]", {"DDPM"}),
         ("[DDPM alg. 2] [VDM app. A] [DiT 3.2]", {"DDPM", "VDM", "DiT"}),
+        ("[DPM++ alg. 2]", {"DPM++"}),
         (
             "[DiT 3; PixArt 2], [ViT-22B 2], [DDIM 12, 16], rotary.   [RoPE]",
             {"DiT", "PixArt", "RoPE", "ViT-22B", "DDIM"},

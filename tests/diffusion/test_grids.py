@@ -1,5 +1,5 @@
+import itertools
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -24,13 +24,12 @@ def first_level(path):
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("shift", [0.1, 1.0, 3.0, 12.0])
-@pytest.mark.parametrize("steps", [1, 2, 30, 300])
-def test_a_time_grid_falls_from_1_to_0(name, grid, steps, shift):
-    times = time_grid(steps, shift, grid, make_path(name))
-    assert len(times) == steps + 1 and times[0] == 1 and times[-1] == 0
-    in_float32 = torch.tensor(times, dtype=torch.float32).tolist()  # as a network will see them
-    assert all(t > s for t, s in pairwise(in_float32))
+def test_a_time_grid_falls_from_1_to_0(name, grid):
+    for steps, shift in itertools.product([1, 2, 30, 300], [0.1, 1.0, 3.0, 12.0]):
+        times = time_grid(steps, shift, grid, make_path(name))
+        assert len(times) == steps + 1 and times[0] == 1 and times[-1] == 0
+        in_float32 = torch.tensor(times, dtype=torch.float32).tolist()  # as a network will see them
+        assert all(t > s for t, s in itertools.pairwise(in_float32))
 
 
 def test_a_uniform_grid_hits_the_steps_of_the_paper():

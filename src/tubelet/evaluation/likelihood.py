@@ -104,36 +104,44 @@ def bound_table(
     if flow and not pixels:
         raise InputError("the flow's likelihood is one of pixels; this checkpoint models latents")
     scale = None if pixels or training is None else fitted_scale(pipe, training, seed)
-    nats, ends, flows, lossless = [], [], [], []
+    nats, flows, lossless = [], [], 0
     for first in range(0, len(clips), BATCH):
         some = range(first, min(first + BATCH, len(clips)))
         frames = torch.stack([clips.frames(i) for i in some])
-        lossless += [lossless_bits(each) for each in frames]
-        sources = [stream(BOUND, seed, i) for i in some]
+        lossless += sum(lossless_bits(each) for each in frames)
+        sources, video = [stream(BOUND, seed, i) for i in some], to_video(frames).to(pipe.device)
         denoise = as_trained(pipe, [clips.captions(i)[0] for i in some])
-        video = to_video(frames).to(pipe.device)
-        with torch.no_grad():
-            x0, end = (video, []) if scale is None else latents_and_ends(pipe, video, scale, sources)
-            terms = bound_rows(
-                denoise, x0, reverse, times, rows, decoder="discretised" if pixels else "gaussian",
-                uniform=lambda sources=sources: torch.tensor([s.random() for s in sources]),
-                noise=lambda sources=sources, x0=x0: stacked_noise(sources, x0),
-            )  # fmt: skip
-            nats.append(torch.stack(list(terms)).cpu())  # [rows + 1, B]
-        ends.append(torch.stack(end).cpu() if end else torch.zeros(0, len(some)))
+        nats.append(torch.stack(nats_of(pipe, denoise, video, scale, reverse, times, rows, sources)).cpu())
         if flow:
             flows.append(flow_bits(denoise, video, reverse, sources))
         progress(min(first + BATCH, len(clips)))
-    names = ["L_T", "L_0", *(["L_{t-1}"] * (len(rows) - 1))]
     spans = [(1.0, 1.0), *((times[row.start - 1], times[row.stop - 1]) for row in rows)]
-    together = zip(names, spans, torch.cat(nats, 1), strict=True)
-    found = [Term(name, span, each) for name, span, each in together]
-    found += [Term(name, None, each) for name, each in zip(ENDS, torch.cat(ends, 1), strict=False)]
+    names = ["L_T", "L_0", *["L_{t-1}"] * (len(rows) - 1), *(ENDS if scale is not None else ())]
+    terms = [Term(*each) for each in zip(names, spans + [None] * len(ENDS), torch.cat(nats, 1), strict=False)]
     dims = video[0].numel()
     return BoundTable(
-        found, dims, reverse.variance, steps, sum(lossless) / len(lossless) / dims,
-        torch.cat(flows) if flows else None, scale,
+        terms, dims, reverse.variance, steps, lossless / len(clips) / dims, torch.cat(flows) if flows else None, scale
     )  # fmt: skip
+
+
+@torch.no_grad()
+def nats_of(
+    pipe: VideoPipeline,
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    video: Tensor,
+    scale: float | None,
+    reverse: Reverse,
+    times: list[float],
+    rows: list[range],
+    sources: Sequence[np.random.Generator],
+) -> list[Tensor]:
+    """Every term of the bound on video [B, 3, F, H, W], each in nats [B]; of a latent model then ENDS."""
+    x0, ends = (video, []) if scale is None else latents_and_ends(pipe, video, scale, sources)
+    terms = bound_rows(
+        denoise, x0, reverse, times, rows, decoder="discretised" if scale is None else "gaussian",
+        uniform=lambda: torch.tensor([source.random() for source in sources]), noise=lambda: stacked_noise(sources, x0),
+    )  # fmt: skip
+    return [*terms, *ends]
 
 
 ENDS = ("-log p(x|z)", "-H(q(z|x))", "log std")
@@ -152,9 +160,8 @@ def latents_and_ends(
     decoder = Laplace(pipe.codec.decode(latents).clamp(-1, 1), torch.tensor(scale))
     log_std = pipe.codec.std.double().log().sum() * latents[0, 0].numel()
     log_std = log_std.expand(len(video))
-    entropy = (
-        posterior.entropy().double().flatten(1).sum(1) + log_std
-    )  # of the latents before they were standardised
+    # Of the latents before they were standardised.
+    entropy = posterior.entropy().double().flatten(1).sum(1) + log_std
     return latents, [-decoder.log_prob_discretised(video).double().flatten(1).sum(1), -entropy, log_std]
 
 
