@@ -55,7 +55,13 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
         schedule = [word for key, value in lengths.items() for word in (f"--loop.schedule.{key}", str(value))]
         every = [f"--loop.held-out-every={steps // 4}", f"--loop.save-every={steps // 40}"]
         command = [sys.executable, "-m", "tubelet", "train", arguments.config, "--loop.out", str(out)]
-        command += [*flags, *schedule, *every, f"--loop.preview-every={steps}", f"--loop.keep={arguments.keep}"]
+        command += [
+            *flags,
+            *schedule,
+            *every,
+            f"--loop.preview-every={steps}",
+            f"--loop.keep={arguments.keep}",
+        ]
         subprocess.run(command, check=True)
     return out / "final"
 
