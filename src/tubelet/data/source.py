@@ -106,7 +106,7 @@ class ResizedClips:
 def resize(frames: Tensor, height: int, width: int) -> Tensor:
     """uint8 frames [F, H, W, 3] -> [F, height, width, 3]: the centred part of that shape, antialiased bilinear.
 
-    The same bits as Pillow's crop and `resize(..., BILINEAR)`: on bytes, in channels_last.
+    On bytes in channels_last, as Pillow does it: the same bits at half the size, roundings up to 1 apart at others.
     """
     _, rows, columns, _ = frames.shape
     scale = min(rows / height, columns / width)
