@@ -3,9 +3,9 @@
     python benchmarks/average.py runs/recipe/mean_1 [--decay 0 0.98 0.99 0.995] [--out FOLDER]
 
 The run must have kept several step-* folders (benchmarks/recipe.py --keep 12). The weights of the checkpoint at step s
-count as decay^(last - s), which is the EMA of that decay read at the checkpoints only; 0 is the last weights alone. Prints
-a JSON line of held-out losses for each decay, and for the run's own EMA; with --out the averages are written as
-checkpoints, FOLDER/decay-0.98 and so on, for benchmarks/prompt_fit.py.
+count as decay^(last - s), which is the EMA of that decay read at the checkpoints only; 0 is the last weights alone.
+Prints a JSON line of held-out losses for each decay, and for the run's own EMA; with --out the averages are written
+as checkpoints, FOLDER/decay-0.98 and so on, for benchmarks/prompt_fit.py.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -18,6 +18,11 @@ from tubelet.errors import InputError
 
 DATA = Gaussian1D(mean=0.7, std=0.6)
 RANDOM = ("ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde")
+
+
+@cache  # a bisection that takes as long as a short run
+def grid_of(steps, shift, grid, name):
+    return time_grid(steps, shift, grid, make_path(name))
 
 
 def no_noise():
@@ -43,7 +48,7 @@ def test_every_target_leads_to_the_same_sample(name, sampler):
         if name == "rectified_flow" and target in ("noise", "score"):
             continue  # at t = 1 they say nothing about x0
         denoise, reverse = DATA.denoise(path, target), Reverse(path, target)
-        ends.append(last(SAMPLERS[sampler](denoise, x, reverse, time_grid(12), noise=normal(x, seed=1))))
+        ends.append(last(SAMPLERS[sampler](denoise, x, reverse, time_grid(6), noise=normal(x, seed=1))))
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=1e-9, atol=1e-9)
 
@@ -101,8 +106,8 @@ def test_two_points_are_found_half_and_half(name, sampler):
 def test_no_grid_from_1_to_0_leads_to_a_nan(sampler, name, grid):
     path = make_path(name)
     x = normal(torch.empty(4, 1))()
-    for steps, shift, target in [(1, 1.0, "v"), (2, 8.0, "x0"), (3, 0.2, "velocity"), (11, 30.0, "v")]:
-        times = time_grid(steps, shift, grid, path)
+    for steps, shift, target in [(1, 1.0, "v"), (2, 8.0, "x0"), (3, 0.2, "velocity"), (7, 30.0, "v")]:
+        times = grid_of(steps, shift, grid, name)
         denoise = DATA.denoise(path, target)
         states = list(SAMPLERS[sampler](denoise, x, Reverse(path, target), times, noise=normal(x)))
         assert len(states) == steps and all(bool(state.isfinite().all()) for state in states)

@@ -54,7 +54,7 @@ def time_at(path: Path, log_snr: Tensor) -> Tensor:
     """
     log_snr = log_snr.double()
     early, late = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-    for _ in range(100):  # a time near 0 takes more halvings than float64 has digits
+    for _ in range(80):  # a time near 0 takes more halvings than float64 has digits
         middle = (early + late) / 2
         clearer = path.log_snr(middle) > log_snr
         early, late = torch.where(clearer, middle, early), torch.where(clearer, late, middle)

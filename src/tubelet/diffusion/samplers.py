@@ -52,7 +52,7 @@ def ancestral(
     """Draws x_s ~ p(x_s | x_t) until x0; the last step is the mean.   [DDPM alg. 2]"""
     x = start(x)
     for step, (t, s) in enumerate(pairwise(points(times, x, reverse.path)), start=1):
-        p_xs = reverse.p_xs(predict(denoise, x, t, step), x, s.times, t.times)
+        p_xs = reverse.p_xs(predict(denoise, x, t, step), x, s.time, t.time)
         x = checked(p_xs.sample(noise()) if s.t else p_xs.mean.to(x.dtype), s, step)
         yield x
 
@@ -89,7 +89,7 @@ def euler(
     for step, (t, s) in enumerate(pairwise(points(times, x, reverse.path)), start=1):
         if s.t:
             prediction = predict(denoise, x, t, step)
-            x = x + (s.t - t.t) * reverse.to("velocity", prediction, x, t.times)
+            x = x + (s.t - t.t) * reverse.to("velocity", prediction, x, t.time)
         else:
             x = predict_x0(denoise, x, reverse, t, step)
         x = checked(x, s, step)
