@@ -89,7 +89,7 @@ def euler(
     for step, (t, s) in enumerate(pairwise(points(times, x, reverse.path)), start=1):
         if s.t:
             prediction = predict(denoise, x, t, step)
-            x = x + (s.t - t.t) * reverse.to("velocity", prediction, x, t.time)
+            x = x + (s.t - t.t) * reverse.to("velocity", prediction, x, t.time).to(x.dtype)
         else:
             x = predict_x0(denoise, x, reverse, t, step)
         x = checked(x, s, step)
