@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tubelet.checkpoint import load
+from tubelet.diffusion.grids import GRIDS
+from tubelet.diffusion.samplers import SAMPLERS
 from tubelet.errors import InputError
 from tubelet.sampling.command import generate_files, prompts_of
 from tubelet.sampling.pipeline import VideoPipeline
@@ -79,9 +81,10 @@ def test_a_negative_prompt_equal_to_the_prompt_is_no_guidance(pipe):
     np.testing.assert_allclose(same, made(pipe, seed=0, guidance_scale=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "ddim", "ancestral"])
-def test_every_sampler_makes_a_video(pipe, sampler):
-    assert np.isfinite(made(pipe, seed=0, sampler=sampler)).all()
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_sampler_makes_a_video_on_every_grid(pipe, sampler, grid):
+    assert np.isfinite(made(pipe, seed=0, sampler=sampler, grid=grid)).all()
 
 
 def test_the_callback_sees_and_replaces_the_latents(pipe):
@@ -135,6 +138,7 @@ def test_a_checkpoint_of_another_text_encoder_is_refused(pipe, tmp_path):
         ({"num_inference_steps": 0}, "--num-inference-steps"),
         ({"num_videos_per_prompt": 0}, "--num-videos-per-prompt"),
         ({"sampler": "eular"}, "did you mean 'euler'"),
+        ({"grid": "karas"}, "did you mean 'karras'"),
         ({"output_type": "numpy"}, "output_type"),
         ({"seed": -1}, "--seed -1"),
         ({"negative_prompt": ["a", "b"]}, "2 negative prompts"),

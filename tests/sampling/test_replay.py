@@ -78,12 +78,13 @@ def test_fresh_noise_and_generators_are_made_again(saved, tmp_path):
         assert replay(written(pipe, tmp_path / "a.png", seed=None, generator=generator), pipe).same_bits
 
 
-def test_a_shift_that_is_not_the_checkpoints_is_kept(saved, tmp_path):
+@pytest.mark.parametrize("change", [{"shift": 3.0}, {"grid": "karras"}, {"sampler": "dpmpp_2m_sde"}])
+def test_times_and_samplers_that_are_not_the_checkpoints_are_kept(saved, tmp_path, change):
     from dataclasses import replace
 
     pipe, folder = saved
     other = type(pipe).from_pretrained(folder)
-    other.scheduler = replace(other.scheduler, shift=3.0)
+    other.scheduler = replace(other.scheduler, **change)
     assert replay(written(other, tmp_path / "a.png"), pipe).same_bits
 
 
@@ -170,7 +171,7 @@ def test_another_version_of_the_encoder_is_no_change_of_the_file(saved, tmp_path
 
 # Files of an older tubelet: every prompt of the call, no hash, no rate.
 
-LATER = ("shift", "cpu", "device", "fps", "writer", "frames_sha256", "compositions", "weaker")
+LATER = ("grid", "shift", "cpu", "device", "fps", "writer", "frames_sha256", "compositions", "weaker")
 LATER += tuple(f"guidance_{name}" for name in ("interval", "rescale", "parallel", "threshold", "momentum"))
 
 
@@ -221,7 +222,8 @@ def test_a_costly_recipe_is_refused_before_anything_is_made(saved, tmp_path):
     ("fields", "words"),
     [
         ({"num_frames": 6}, "6 frames do not fill"),
-        ({"sampler": "magic"}, "'magic' is unknown"),
+        ({"sampler": "magic"}, "unknown sampler 'magic'"),
+        ({"grid": "magic"}, "unknown grid 'magic'"),
         ({"prompts": ["\ud800"]}, "UTF-8"),
     ],
 )

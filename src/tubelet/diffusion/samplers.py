@@ -19,7 +19,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from tubelet.diffusion.grids import time_grid as time_grid
 from tubelet.diffusion.multistep import dpmpp, unipc
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.steps import (

@@ -30,7 +30,9 @@ class Generate:
         guidance_momentum: What the last step's difference counts in this one's, -1 to 1; below 0 pushes back.
         weaker: Folder of a less trained or smaller checkpoint; guidance moves away from what it makes of the prompt.
         num_videos_per_prompt: Videos of each prompt.
-        sampler: euler, ddim or ancestral; the checkpoint's own when left out.
+        sampler: euler, heun, ddim, ancestral, dpmpp_2m, dpmpp_3m (or with _sde), unipc_bh1 or unipc_bh2; the
+            checkpoint's own when left out.
+        grid: How the steps are spaced: uniform in time, log_snr, or karras; the checkpoint's own when left out.
         fps: Frames a second of the file; as trained when left out.
     """
 
@@ -53,4 +55,5 @@ class Generate:
     weaker: Path | None = None
     num_videos_per_prompt: int = 1
     sampler: str | None = None
+    grid: str | None = None
     fps: float | None = None

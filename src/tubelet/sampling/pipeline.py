@@ -13,10 +13,11 @@ from torch import Tensor
 from tubelet import __version__, checkpoint
 from tubelet.autoencoder.codec import CausalCodec, IdentityCodec, codec_of, codec_part, encoder_hash
 from tubelet.checkpoint import Part
+from tubelet.diffusion.grids import time_grid
 from tubelet.diffusion.guidance import guided
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.reverse import Reverse
-from tubelet.diffusion.samplers import SAMPLERS, time_grid
+from tubelet.diffusion.samplers import sampler_named
 from tubelet.draws import normal, stream
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
@@ -43,15 +44,17 @@ Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """How the denoiser was trained and is sampled: path, target, variance, sampler, shift of the time grid, sizes.
+    """How the denoiser was trained and is sampled: path, target, variance, sampler, its grid of times, sizes.
 
-    variance: see diffusion.reverse; with "learned" the transformer predicts twice the channels.
+    variance: see diffusion.reverse; with "learned" the transformer predicts twice the channels. grid, shift: see
+    diffusion.grids.time_grid.
     """
 
     path: str = "rectified_flow"
     target: str = "velocity"
     variance: str = "small"
     sampler: str = "euler"
+    grid: str = "uniform"
     shift: float = 1.0
     num_frames: int = 17
     height: int = 64
@@ -159,6 +162,7 @@ class VideoPipeline:
         generator: Generators | None = None,
         seed: int | None = None,
         sampler: str | None = None,
+        grid: str | None = None,
         output_type: str = "np",
         callback_on_step_end: Callback | None = None,
     ) -> VideoOutput:
@@ -172,7 +176,6 @@ class VideoPipeline:
         "pt" [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
         may return {"latents": x} to replace them. Raises InputError for sizes, numbers and names that do not fit.
         """
-        check_output_type(output_type)
         wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
         counts = len(wanted) // num_videos_per_prompt, num_videos_per_prompt
         recipe = Recipe(
@@ -184,19 +187,20 @@ class VideoPipeline:
             num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
             guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
             guidance_parallel=guidance_parallel, guidance_threshold=guidance_threshold,
-            guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler, shift=trained.shift,
-            checkpoint=self.hash, weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH,
-            **environment(self.device),
+            guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler,
+            grid=grid or trained.grid, shift=trained.shift, checkpoint=self.hash,
+            weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH, **environment(self.device),
         )  # fmt: skip
         return self.make(recipe, output_type, callback_on_step_end)
 
     @torch.no_grad()
     def make(self, recipe: Recipe, output_type: str = "np", callback: Callback | None = None) -> VideoOutput:
         """The videos of a recipe."""
-        draw = sampler_of(recipe.sampler)
+        check_output_type(output_type)
+        draw = sampler_named(recipe.sampler)
         self._check_weaker(recipe)
         shift = self.scheduler.shift if recipe.shift is None else recipe.shift
-        times = time_grid(recipe.num_inference_steps, shift)
+        times = time_grid(recipe.num_inference_steps, shift, recipe.grid, self.reverse.path)
         shape = self.latent_shape(recipe.num_frames, recipe.height, recipe.width)
         batches = []
         for first in range(0, len(recipe.prompts), recipe.batch):
@@ -295,10 +299,3 @@ def check_weaker(pipe: VideoPipeline, weaker: VideoPipeline) -> None:
             f"--weaker: it was trained with another {', another '.join(other)}, so the two cannot be compared; "
             "name an earlier step, or a smaller model on the same latents"
         )
-
-
-def sampler_of(name: str) -> Callable[..., Any]:
-    """The sampler of that name."""
-    if name not in SAMPLERS:
-        raise InputError(f"--sampler {name!r} is unknown; {near_miss(name, list(SAMPLERS))}")
-    return SAMPLERS[name]

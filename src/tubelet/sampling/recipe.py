@@ -21,10 +21,10 @@ Composition = Sequence[tuple[str, float]]  # further prompts with their weights
 class Recipe:
     """What to make, and with what. One prompt, negative prompt and key of a noise stream for each video.
 
-    checkpoint is the hash of its manifest, shift that of the time grid, batch how many videos are denoised together.
-    What follows is the environment, which decides the last bits. A field that files of an older tubelet lack has a
-    default, which is what that one did. compositions: the further prompts of each video, with their weights; none at
-    all where no video has any. weaker: the hash of the checkpoint to guide by, or None. A callback that replaces
+    checkpoint is the hash of its manifest, grid and shift those of the times, batch how many videos are denoised
+    together. What follows is the environment, which decides the last bits. A field that files of an older tubelet lack
+    has a default, which is what that one did. compositions: the further prompts of each video, with their weights; none
+    at all where no video has any. weaker: the hash of the checkpoint to guide by, or None. A callback that replaces
     latents is not in a recipe. Raises InputError for guidance out of range.
     """
 
@@ -42,6 +42,7 @@ class Recipe:
     version: str
     torch: str
     threads: int
+    grid: str = "uniform"
     shift: float | None = None
     cpu: str | None = None
     device: str | None = None

@@ -197,6 +197,7 @@ FIELDS: dict[str, Row] = {
         True,
     ),
     "sampler": _word(_NAME, "a name", may_lack=False),
+    "grid": _word(_NAME, "a name", may_lack=True),
     "shift": _number(0.001, 1000, may_lack=True),
     "checkpoint": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=False),
     "weaker": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=True),

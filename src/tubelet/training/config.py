@@ -17,11 +17,11 @@ from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import make_path
 from tubelet.diffusion.reverse import Reverse
+from tubelet.diffusion.samplers import sampler_named
 from tubelet.diffusion.targets import x0_coefficients
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
-from tubelet.sampling.pipeline import sampler_of
 from tubelet.training.optim import OptimizerConfig, Schedule
 
 Run = TypeVar("Run")
@@ -139,7 +139,7 @@ class DenoiserRun:
         # Sampling begins at t = 1: a target that cannot be sampled is refused before training.
         x0_coefficients(self.target, make_path(self.path), torch.ones(1))
         Reverse(make_path(self.path), self.target, self.variance)
-        sampler_of(self.sampler)
+        sampler_named(self.sampler)
         simple = self.objective.name == "simple"
         if (self.variance == "learned") == simple:
             raise InputError(
