@@ -242,7 +242,7 @@ def test_a_batch_is_a_function_of_its_numbers(task):
         task.collate([task.fetch(n) for n in range(first, first + 6)]) for first in (7, 7, 8)
     )
     assert all(torch.equal(a, b) for a, b in zip(one[:3], again[:3], strict=True))
-    assert torch.equal(one[3].tokens, again[3].tokens)
+    assert torch.equal(one.text.tokens, again.text.tokens)
     assert not torch.equal(one[0], other[0])
 
 
@@ -251,7 +251,7 @@ def test_clips_come_in_the_order_of_the_loader_across_epochs(task):
 
 
 def test_a_batch_shows_its_clips_and_says_their_captions(task):
-    xt, target, t, text = task.collate([task.fetch(n) for n in range(20)])
+    xt, target, t, text, _ = task.collate([task.fetch(n) for n in range(20)])
     x0 = xt - t * target  # rectified flow: xt = (1 - t) x0 + t noise, velocity = noise - x0
     for row, clip in enumerate(task.clips(0, 20).tolist()):
         posterior = task.data.posterior(clip)
@@ -264,7 +264,7 @@ def test_a_batch_shows_its_clips_and_says_their_captions(task):
 
 def test_dropped_captions_are_the_empty_prompt_in_the_wanted_share(task):
     task.run = DenoiserRun(**{**vars(task.run), "caption_drop": 0.25})
-    *_, text = task.collate([task.fetch(n) for n in range(400)])
+    text = task.collate([task.fetch(n) for n in range(400)]).text
     empty = text.mask.sum(1) == task.null.mask.sum()
     assert 0.15 < float(empty.float().mean()) < 0.35
     assert torch.equal(text.whole[empty], task.null.whole.expand(int(empty.sum()), -1))

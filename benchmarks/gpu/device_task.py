@@ -85,11 +85,11 @@ class DeviceTask(DenoiserTask):
         posterior = Gaussian(self.store.mean[clips].float(), self.store.log_var[clips].float())
         x0 = posterior.sample(torch.randn(posterior.mean.shape, **at))
         noise = torch.randn(x0.shape, **at)
-        t = run.times.times(torch.rand(count, dtype=torch.float64, **at))
+        t = self.times.times(torch.rand(count, dtype=torch.float64, **at))
         phrasing = torch.randint(run.captions, (count,), **at)
         keep = torch.rand(count, **at) >= run.caption_drop
         text = self.store.text(clips * run.captions + phrasing)
-        return self.noised(x0, noise, t, text.where(keep, self.empty))
+        return self.drawn(x0, noise, t, text.where(keep, self.empty))
 
     def clips(self, first: int, count: int) -> Tensor:
         """Which clips the samples first .. first + count - 1 show: each once an epoch, in the order of `clip_of`."""

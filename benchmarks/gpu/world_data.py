@@ -94,7 +94,7 @@ class OnDevice:
     """The encoder of a codec that has been moved to a device, in bf16 there."""
 
     def __init__(self, codec: Codec, device: str):
-        self.codec, self.device = codec, device
+        self.codec, self.device, self.config = codec, device, codec.config
 
     def encode(self, video: Tensor) -> Gaussian:
         """[B, 3, F, H, W] in [-1, 1], on the device -> the posterior of the latents there."""

@@ -43,6 +43,7 @@ class CodecConfig:
 class Codec(Protocol):
     """What every codec offers. Latents are standardised: per channel mean 0 and standard deviation 1."""
 
+    config: CodecConfig
     latent_channels: int
     frames_per_latent: int
     pixels_per_latent: int

@@ -118,7 +118,11 @@ class DenoiserTask:
         t = self.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
         text = Text.concatenate([item["text"] for item in items])
         keep = torch.tensor([item["keep"] for item in items])
-        batch = self.noised(x0, noise, t, text.where(keep, self.null))
+        return self.drawn(x0, noise, t, text.where(keep, self.null))
+
+    def drawn(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
+        """The batch of clean latents and noise [B, C, f, h, w] at the times t [B] that were drawn for training."""
+        batch = self.noised(x0, noise, t, text)
         if self.run.objective.name == "simple":
             return batch
         before, share = self.run.times.before(t), self.times.share(t)
