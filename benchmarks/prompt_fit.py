@@ -35,6 +35,8 @@ def arguments() -> argparse.Namespace:
         "--seed", type=int, default=0, help="of the noise; chunk k of 16 prompts takes seed + k"
     )
     parser.add_argument("--steps", type=int, default=30, help="sampling steps")
+    parser.add_argument("--sampler", default=None, help="default: the checkpoint's own")
+    parser.add_argument("--grid", default=None, help="of times; default: the checkpoint's own")
     guidance_flags(parser)
     parser.add_argument(
         "--true", action="store_true", help="judge the rendered clips instead of generated ones"
@@ -74,6 +76,8 @@ def videos(
         [clips.captions(i)[0] for i in some],
         seed=args.seed + some.start // CHUNK,
         num_inference_steps=args.steps,
+        sampler=args.sampler,
+        grid=args.grid,
         guidance_scale=args.guidance,
         **guidance_of(args),
         output_type="np",
@@ -117,6 +121,8 @@ def main() -> None:
         "count": args.count,
         "seed": args.seed,
         "steps": args.steps,
+        "sampler": args.sampler,
+        "grid": args.grid,
         "guidance": args.guidance,
         **guidance_of(args),
         "weaker": args.weaker,
