@@ -53,15 +53,20 @@ def step_term(q: Gaussian, p: Gaussian, x0: Tensor, last: Tensor, decoder: str) 
 
 
 def strata(num_steps: int, num_rows: int) -> list[range]:
-    """Steps 1 .. num_steps in at most `num_rows` rows: L_0 alone, then rows of nearly equal length.
+    """Steps 1 .. num_steps in at most `num_rows` rows: L_0 alone, then rows that grow geometrically.
 
-    Fewer than 2 rows for more than 1 step raise InputError.
+    The terms fall steeply away from t = 0, so that even rows would hide most of the bound in one of them. No row is
+    empty, and each has one step where there are enough. Fewer than 2 rows for more than 1 step raise InputError.
     """
     if num_rows < min(2, num_steps):
         raise InputError(f"the bound needs 2 rows or more, L_0 has its own; got {num_rows}")
-    rows = min(num_rows - 1, num_steps - 1)
-    edges = [1 + (num_steps - 1) * row // max(rows, 1) for row in range(rows + 1)]
-    return [range(1, 2), *(range(low + 1, high + 1) for low, high in pairwise(edges))]
+    edges, rows = [0, 1], min(num_rows, num_steps)
+    while (left := num_steps - edges[-1]) > 0:
+        more = rows - len(edges) + 1  # rows that are still to be filled
+        edges.append(
+            edges[-1] + min(left, max(1, round(edges[-1] * ((num_steps / edges[-1]) ** (1 / more) - 1))))
+        )
+    return [range(low + 1, high + 1) for low, high in pairwise(edges)]
 
 
 def bound_rows(

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tubelet.diffusion.bound import strata
 from tubelet.errors import InputError, near_miss
 
 TIMES = ("uniform", "logit_normal", "importance")
-BINS = 24  # of the second moments, each about 1.3 times as many steps as the one before
+BINS = 24  # of the second moments: see bound.strata
 SEEN = 10  # terms that a bin must have shown before its moment counts
 EVEN = 0.1  # share of the draws that stays even over the bins, so that no moment grows stale
 
@@ -85,10 +86,8 @@ class Moments:
 
     def __init__(self, sampling: TimeSampling):
         self.steps = sampling.steps
-        edges = torch.logspace(0, math.log10(self.steps), BINS + 1, dtype=torch.float64).round().long()
-        self.edges = torch.cat(
-            [torch.zeros(1, dtype=torch.long), edges.unique()]
-        )  # step n lies in (edge, next edge]
+        # Step n lies in (edge, next edge].
+        self.edges = torch.tensor([0, *(row.stop - 1 for row in strata(self.steps, BINS))])
         self.moments = torch.zeros(len(self.edges) - 1, dtype=torch.float64)
         self.seen = torch.zeros(len(self.edges) - 1, dtype=torch.float64)
 
