@@ -56,20 +56,22 @@ def compare(steps, scheduler, path, target, **options):
 @pytest.mark.parametrize("target", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize(("variance", "num_steps"), [("small", 1000), ("small", 10), ("large", 25)])
-def test_ancestral_steps_are_those_of_ddpm(target, name, variance, num_steps):
+@pytest.mark.parametrize("clip", [None, 0.8])
+def test_ancestral_steps_are_those_of_ddpm(target, name, variance, num_steps, clip):
     path = make_path(name)
     scheduler = diffusers.DDPMScheduler(
         beta_schedule=CHAINS[name],
         variance_type=f"fixed_{variance}",
         prediction_type=PREDICTION_TYPES[target],
-        clip_sample=False,
+        clip_sample=clip is not None,
+        clip_sample_range=clip,
     )
     in_float64(scheduler, path).set_timesteps(num_steps)
     generator = stream(1)
     steps = ancestral(
         DATA.denoise(path, target),
         draw(stream(0)),
-        Reverse(path, target, variance),
+        Reverse(path, target, variance, clip),
         times_of(scheduler),
         noise=lambda: draw(generator),
     )

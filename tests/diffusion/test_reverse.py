@@ -87,6 +87,17 @@ def test_a_learned_variance_lies_where_the_network_says(name, s):
         torch.testing.assert_close(learned.log_var, expected.expand_as(x))
 
 
+@pytest.mark.parametrize("name", PATHS)
+def test_a_clipped_x0_is_where_x0_can_be(name):
+    x, _, t = setting()
+    plain, clipped = Reverse(make_path(name), "x0"), Reverse(make_path(name), "x0", clip=0.5)
+    torch.testing.assert_close(clipped.x0(x, x, t), x.clamp(-0.5, 0.5))
+    one, other = clipped.p_xs(x, x, t - 0.2, t), plain.p_xs(x.clamp(-0.5, 0.5), x, t - 0.2, t)
+    assert torch.equal(one.mean, other.mean) and torch.equal(one.log_var, other.log_var)
+    with pytest.raises(InputError, match="clip"):
+        Reverse(make_path(name), "x0", clip=0.0)
+
+
 @pytest.mark.parametrize(("variance", "channels"), [("learned", 3), ("small", 6), ("learned", 5)])
 def test_wrong_channels_are_refused(variance, channels):
     x, _, t = setting()

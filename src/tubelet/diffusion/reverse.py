@@ -23,17 +23,22 @@ class Reverse:
     variance: "small" is that of q(x_s | x_t, x0), right for data at one point; "large" is right for standard
     normal data; "learned" lies between their logarithms where the network says. [DDPM sec. 3.2] [IDDPM 15]
     A network that learns variances predicts twice the channels: the target, then the place between the two, -1 at
-    small and 1 at large (it may pass them). Unknown names raise InputError.
+    small and 1 at large (it may pass them). clip: the predicted x0 is brought into [-clip, clip], for data that lie
+    there, such as pixels: a small error of predicted noise is a large one of x0 where alpha is small. Unknown names,
+    and a clip that is not positive, raise InputError.
     """
 
     path: Path
     target: str
     variance: str = "small"
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         check_target(self.target)
         if self.variance not in VARIANCES:
             raise InputError(f"unknown variance {self.variance!r}: {near_miss(self.variance, VARIANCES)}")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError(f"clip must be positive, got {self.clip:g}; pixels lie within 1")
 
     def split(self, prediction: Tensor, xt: Tensor) -> tuple[Tensor, Tensor | None]:
         """A prediction as that of the target, [B, C, ...], and that of the variance, the same or None.
@@ -53,15 +58,15 @@ class Reverse:
         return target, place
 
     def to(self, target: str, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
-        """What the prediction says of another target, [B, C, ...]: see targets.convert.
+        """What the prediction says of another target, [B, C, ...], nothing clipped: see targets.convert.
 
         prediction: [B, C or 2 C, ...]; xt: [B, C, ...]; t: [B] or broadcastable to xt.
         """
         return convert(self.split(prediction, xt)[0], self.target, target, self.path, xt, t)
 
     def x0(self, prediction: Tensor, xt: Tensor, t: Tensor) -> Tensor:
-        """The predicted x0, [B, C, ...]; arguments as in `to`."""
-        return self.to("x0", prediction, xt, t)
+        """The predicted x0, [B, C, ...], clipped where that is wanted; arguments as in `to`."""
+        return clipped(self.to("x0", prediction, xt, t), self.clip)
 
     def log_vars(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of the small and of the large variance, in the shape of t (float64).   [IDDPM 15]
@@ -81,13 +86,12 @@ class Reverse:
     def step(self, s: Tensor, t: Tensor, like: Tensor) -> "Step":
         """The step from t to s < t as coefficients that broadcast over `like`, [B, C, ...]; s, t as in p_xs."""
         of_xt, of_x0, _ = posterior_coefficients(self.path, s, t)
-        x0_of_xt, x0_of_prediction = x0_coefficients(self.target, self.path, t)
+        x0_of = x0_coefficients(self.target, self.path, t)
         small, large = self.log_vars(s, t)
         if self.variance != "learned":
             small = large = small if self.variance == "small" else large
         last = (s == 0).double()
-        coefficients = (of_xt + of_x0 * x0_of_xt, of_x0 * x0_of_prediction, small, large, last)
-        return Step(*(spread(each, like) for each in coefficients))
+        return Step(*(spread(each, like) for each in (of_xt, of_x0, *x0_of, small, large, last)))
 
     def p_xs(self, prediction: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> Gaussian:
         """p(x_s | x_t) = q(x_s | x_t, predicted x0), s < t, with the chosen variance.   [DDPM 11]
@@ -96,25 +100,35 @@ class Reverse:
         prediction: [B, C or 2 C, ...]; xt: [B, C, ...]; s, t: [B] or broadcastable to xt. s >= t raises InputError.
         """
         predicted, place = self.split(prediction, xt)
-        return self.step(s, t, xt).p_xs(predicted, place, xt)
+        return self.step(s, t, xt).p_xs(predicted, place, xt, self.clip)
 
 
 class Step(NamedTuple):
     """A step of the reverse process, its schedule already read: tensors that broadcast over the data.
 
-    The mean is of_xt x_t + of_prediction prediction; small and large are the logarithms between which the variance
-    lies; last is 1 where s = 0, else 0.
+    x0 = x0_of_xt x_t + x0_of_prediction prediction; the mean is of_xt x_t + of_x0 x0; small and large are the
+    logarithms between which the variance lies; last is 1 where s = 0, else 0.
     """
 
     of_xt: Tensor
-    of_prediction: Tensor
+    of_x0: Tensor
+    x0_of_xt: Tensor
+    x0_of_prediction: Tensor
     small: Tensor
     large: Tensor
     last: Tensor
 
-    def p_xs(self, predicted: Tensor, place: Tensor | None, xt: Tensor) -> Gaussian:
+    def p_xs(
+        self, predicted: Tensor, place: Tensor | None, xt: Tensor, clip: float | None = None
+    ) -> Gaussian:
         """p(x_s | x_t) from the two parts of Reverse.split; differentiable, and without any check."""
-        mean = self.of_xt * xt + self.of_prediction * predicted
+        x0 = clipped(self.x0_of_xt * xt + self.x0_of_prediction * predicted, clip)
+        mean = self.of_xt * xt + self.of_x0 * x0
         if place is None:
             return Gaussian(mean, self.small)
         return Gaussian(mean, torch.lerp(self.small, self.large, ((place + 1) / 2).to(self.small.dtype)))
+
+
+def clipped(x0: Tensor, clip: float | None) -> Tensor:
+    """x0 in [-clip, clip]; x0 itself for None."""
+    return x0 if clip is None else x0.clamp(-clip, clip)

@@ -118,11 +118,12 @@ def draw(table: BoundTable, file: Path, title: str) -> None:
         steps = round((high - low) * table.steps)
         bits, error = row["bits_per_dim"] / steps, row["standard_error"] / steps
         color = "C1" if term.name == "L_0" else "C0"
-        axes.bar(low, bits, high - low, align="edge", color=color, ec="white", lw=0.3)
-        axes.errorbar((low + high) / 2, bits, error, color="black", lw=0.8)
+        start = max(low, 0.5 / table.steps)  # time is shown by its logarithm, in which rows are equally wide
+        axes.bar(start, bits, high - start, align="edge", color=color, ec="white", lw=0.5)
+        axes.errorbar((start * high) ** 0.5, bits, error, color="black", lw=0.8)
     # A density may exceed 1, so the decoder's term of latents may be negative.
     axes.set_yscale("log" if min(term.nats.mean() for term in table.terms[1:]) > 0 else "asinh")
-    axes.set(xlabel="t", ylabel="bits/dim of one step", xlim=(0, 1))
+    axes.set(xlabel="t", ylabel="bits/dim of one step", xscale="log", xlim=(0.5 / table.steps, 1))
     total = table.row(table.total)
     axes.set_title(
         f"{title}: {total['bits_per_dim']:.3f} ± {total['standard_error']:.3f} bits/dim", fontsize=10

@@ -222,8 +222,8 @@ def reverse_of(pipe: VideoPipeline, variance: str | None) -> Reverse:
             f"this checkpoint has {learned.variance} variance and learned none; use small or large"
         )
     if learned.variance == "learned":
-        return MeanOnly(learned.path, learned.target, variance)
-    return Reverse(learned.path, learned.target, variance)
+        return MeanOnly(learned.path, learned.target, variance, learned.clip)
+    return Reverse(learned.path, learned.target, variance, learned.clip)
 
 
 class MeanOnly(Reverse):

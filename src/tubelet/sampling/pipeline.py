@@ -46,13 +46,14 @@ Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
 class Scheduler:
     """How the denoiser was trained and is sampled: path, target, variance, sampler, its grid of times, sizes.
 
-    variance: see diffusion.reverse; with "learned" the transformer predicts twice the channels. grid, shift: see
+    variance, clip: see diffusion.reverse; with "learned" the transformer predicts twice the channels. grid, shift: see
     diffusion.grids.time_grid.
     """
 
     path: str = "rectified_flow"
     target: str = "velocity"
     variance: str = "small"
+    clip: float | None = None
     sampler: str = "euler"
     grid: str = "uniform"
     shift: float = 1.0
@@ -81,7 +82,9 @@ class VideoPipeline:
     ):
         self.codec, self.transformer = codec.eval(), transformer.eval()
         self.text_encoder, self.scheduler, self.hash = text_encoder, scheduler, hash
-        self.reverse = Reverse(make_path(scheduler.path), scheduler.target, scheduler.variance)
+        self.reverse = Reverse(
+            make_path(scheduler.path), scheduler.target, scheduler.variance, scheduler.clip
+        )
         self.weaker = weaker
         if weaker is not None:
             check_weaker(self, weaker)

@@ -82,9 +82,10 @@ class DenoiserTask:
         self.latent_shape = self.codec.latent_shape(*first.shape[:3])
         self.reverse = Reverse(make_path(run.path), run.target, run.variance)
         self.times = Moments(run.times) if run.times.name == "importance" else run.times
-        self.decoder = "discretised" if run.codec == "identity" else "gaussian"  # pixels have 256 levels
+        pixels = run.codec == "identity"
+        self.decoder = "discretised" if pixels else "gaussian"  # pixels have 256 levels
         self.scheduler = Scheduler(
-            path=run.path, target=run.target, variance=run.variance, sampler=run.sampler,
+            path=run.path, target=run.target, variance=run.variance, sampler=run.sampler, clip=1.0 if pixels else None,
             num_frames=first.shape[0], height=first.shape[1], width=first.shape[2], fps=clips.fps,
         )  # fmt: skip
         with seeded(run.loop.seed):
