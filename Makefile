@@ -27,7 +27,7 @@ demo: ## a prompt becomes a video, no GPU; 1-3 minutes the first time, then abou
 
 test: .venv/.dev ## the fast tests, under 2 minutes on two cores; result: a summary on the screen
 	@echo "Runs the fast tests: under 2 minutes on two cores; the last line is the result."
-	.venv/bin/python -m pytest -m "not slow and not gpu"
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 slow: .venv/.dev ## the tests that train or compare, minutes; result: a summary on the screen
 	@echo "Runs the slow tests: some minutes on two cores; the last line is the result."

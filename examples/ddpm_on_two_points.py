@@ -23,6 +23,7 @@ from tubelet.diffusion.times import TimeSampling
 T, COUNT = 100, 20_000  # steps of the chain; samples of the bound and of the picture
 PATH, GRID, TIMES = ddpm_linear(T), TimeSampling(steps=T), [t / T for t in range(T + 1)]
 REVERSE = Reverse(PATH, target="x0", variance="learned")
+Out = Annotated[str, tyro.conf.arg(aliases=["-o"])]
 
 
 class Network(nn.Sequential):
@@ -65,8 +66,7 @@ def chains(network: Network) -> tuple[list[Tensor], list[Tensor], Tensor]:
 
 
 def draw(q: list[Tensor], p: list[Tensor], bits: Tensor, out: str) -> None:
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    left, middle, right = Figure(figsize=(13, 4), layout="constrained").subplots(1, 3)
     for axes, chain, title in (left, q, "forward: q, as it is"), (middle, p, "backward: p, as learned"):
         density = torch.stack([x.histc(100, -3, 3) for x in chain], 1) / COUNT
         axes.imshow(density.sqrt(), "Greys", aspect="auto", vmax=0.35, origin="lower", extent=(0, 1, -3, 3))
@@ -80,12 +80,10 @@ def draw(q: list[Tensor], p: list[Tensor], bits: Tensor, out: str) -> None:
     right.set(title=f"the bound: {bits.sum():.3f} bits", xlabel="t", xlim=(1, 0))
     right.legend(frameon=False)
     middle.invert_xaxis()
-    figure.savefig(out, dpi=110)
+    left.figure.savefig(out, dpi=110)
 
 
-def main(
-    out: Annotated[str, tyro.conf.arg(aliases=["-o"])] = "docs/two_points.png", steps: int = 4000
-) -> None:
+def main(out: Out = "docs/two_points.png", steps: int = 4000) -> None:
     torch.manual_seed(0)
     network = Network(nn.Linear(3, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2))
     train(network, steps)
@@ -93,8 +91,7 @@ def main(
     bits, error = terms.mean(1), terms.sum(0).std() / COUNT**0.5
     print(f"L_T {bits[0]:.4f} + L_{{t-1}}, t > 1, {bits[2:].sum():.4f} + L_0 {bits[1]:.4f}, all in bits")
     print(f"bound {bits.sum():.4f} ± {error:.4f}, entropy of the data 1")
-    for end in -1, 1:
-        print(f"samples at {end:2}: {((p[0] - end).abs() < 0.1).float().mean():.4f}")
+    print("samples at -1 and 1:", *(((p[0] - end).abs() < 0.1).double().mean().item() for end in (-1, 1)))
     draw(q, p, bits, out)
 
 
