@@ -12,6 +12,7 @@ from tubelet.errors import InputError, near_miss
 TIMES = ("uniform", "logit_normal", "importance")
 BINS = 24  # of the second moments: see bound.strata
 SEEN = 10  # terms that a bin must have shown before its moment counts
+MEMORY = 40  # terms of a bin that its moment remembers
 EVEN = 0.1  # share of the draws that stays even over the bins, so that no moment grows stale
 
 
@@ -116,9 +117,12 @@ class Moments:
 
     def observe(self, t: Tensor, term: Tensor) -> None:
         """Take in the terms that were found at t; both [B]."""
-        for place, square in zip(self._bin(t).tolist(), term.double().square().tolist(), strict=True):
-            self.seen[place] += 1
-            self.moments[place] += (square - self.moments[place]) / self.seen[place].clamp(max=4 * SEEN)
+        place, bins = self._bin(t), len(self.seen)
+        count = torch.bincount(place, minlength=bins)
+        total = torch.bincount(place, weights=term.double().square(), minlength=bins)
+        self.seen += count
+        mean = total / count.clamp(min=1)
+        self.moments += (mean - self.moments) * (count / self.seen.clamp(1, MEMORY)).clamp(max=1)
 
     def _bin(self, t: Tensor) -> Tensor:
         return torch.searchsorted(self.edges, (t.double() * self.steps).round().long()) - 1
