@@ -77,9 +77,9 @@ def test_a_learned_variance_lies_where_the_network_says(name, s):
         Reverse(make_path(name), "v", variance).p_xs(x, x, s, t) for variance in ("small", "large")
     )
     for place, expected in (
-        (-1, small.log_var),
+        (0, small.log_var),
         (1, large.log_var),
-        (0, (small.log_var + large.log_var) / 2),
+        (0.5, (small.log_var + large.log_var) / 2),
     ):
         prediction = torch.cat([x, torch.full_like(x, place)], 1)
         learned = Reverse(make_path(name), "v", "learned").p_xs(prediction, x, s, t)
