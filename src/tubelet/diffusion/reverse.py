@@ -23,9 +23,10 @@ class Reverse:
     variance: "small" is that of q(x_s | x_t, x0), right for data at one point; "large" is right for standard
     normal data; "learned" lies between their logarithms where the network says. [DDPM sec. 3.2] [IDDPM 15]
     A network that learns variances predicts twice the channels: the target, then the place between the two, 0 at small,
-    where a fresh network begins, and 1 at large; it may pass them. (IDDPM's place is -1 to 1.) clip: the predicted x0 is brought into [-clip, clip], for data that lie
-    there, such as pixels: a small error of predicted noise is a large one of x0 where alpha is small. Unknown names,
-    and a clip that is not positive, raise InputError.
+    where a fresh network begins, and 1 at large; it may pass them. (IDDPM's place is -1 to 1.)
+    clip: the predicted x0 is brought into [-clip, clip], for data that lie there, such as pixels: a small error of
+    predicted noise is a large one of x0 where alpha is small. Unknown names, and a clip that is not positive, raise
+    InputError.
     """
 
     path: Path
