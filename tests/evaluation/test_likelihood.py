@@ -163,6 +163,23 @@ def test_the_command_says_that_latents_are_not_pixels(tmp_path, capsys):
     latent_pipe().save_pretrained(tmp_path / "model")
     cli.main(["bound", str(tmp_path / "model"), "--clips", "1", "--rows", "2"])
     assert "not comparable with models of pixels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--plot b.pdf", "b.pdf must be a .png file"),
+        ("-o nowhere/b.jsonl", "in a folder that is there"),
+        ("--clips 0", "--clips must be 1 or more"),
+        ("--steps 0", "--steps must be 1 or more"),
+        ("--rows 1", "2 rows or more"),
+        ("--variance lage", "did you mean 'large'"),
+        ("--data nowhere", "no such folder"),
+    ],
+)
+def test_bad_flags_are_refused_with_the_remedy(tmp_path, capsys, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    pixel_pipe().save_pretrained(tmp_path / "model")
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["bound", str(tmp_path / "model"), "--plot", str(tmp_path / "b.pdf")])
-    assert ".png" in capsys.readouterr().err
+        cli.main(["bound", "model", *flags.split()])
+    assert words in capsys.readouterr().err

@@ -53,6 +53,9 @@ def bound(arguments: list[str]) -> None:
     for file, suffix in ((flags.out, ".jsonl"), (flags.plot, ".png")):
         if file is not None and (file.suffix != suffix or not file.parent.is_dir()):
             raise InputError(f"{file} must be a {suffix} file in a folder that is there")
+    for name, value in (("clips", flags.clips), ("steps", flags.steps)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be 1 or more, got {value}")
     pipe = VideoPipeline.from_pretrained(None if flags.checkpoint == "default" else flags.checkpoint)
     clips, training = clips_of(flags, pipe.scheduler)
     with progress("measuring clips", len(clips)) as done:
