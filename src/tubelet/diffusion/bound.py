@@ -17,13 +17,11 @@ from torch import Tensor
 from tubelet.diffusion.paths import Path
 from tubelet.diffusion.process import add_noise, q_xs, q_xt, spread
 from tubelet.diffusion.reverse import Reverse
+from tubelet.diffusion.steps import Denoise, Noise
 from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
 DECODERS = ("discretised", "gaussian")
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
-Noise = Callable[[], Tensor]
 
 
 def prior_term(path: Path, x0: Tensor, t: Tensor) -> Tensor:

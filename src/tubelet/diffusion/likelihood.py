@@ -12,7 +12,7 @@ half the log SNR (and log 2) near the data, is regular where alpha is 0, and -d(
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from tubelet.diffusion.paths import Path
+from tubelet.diffusion.steps import Denoise
 from tubelet.diffusion.targets import check_target, convert
 from tubelet.errors import InputError
 from tubelet.gaussians import Gaussian
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def flow_times(path: Path, num_steps: int = 64, smoothing: float = 1e-3) -> list[float]:
