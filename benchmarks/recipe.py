@@ -1,23 +1,29 @@
 """The recipe by measurement: runs of equal compute that differ from a config in one thing each, judged alike.
 
-    python benchmarks/recipe.py [--config CONFIG] [--only base adamw ...] [--flops 2.46e14] [--keep 1] [--out FOLDER]
+    python benchmarks/recipe.py [--config CONFIG] [--only base adamw ...] [--seeds 0 1] [--flops 2.46e14] [--out FOLDER]
 
 Each variant trains until it has spent --flops on forward and backward (64,000 samples of the shipped model), the last
 quarter cooling down, and then makes --count clips of held-out prompts for the judge. A variant that is done is not
 repeated, one that was interrupted goes on. To run two at a time on two cores, give each call one thread and its own
-names: OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/recipe.py --only base.
+names: OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/recipe.py --only base. Besides the run's own held-out loss,
+which depends on its path and target, a row holds the mean square of the error in x0 at the same log-SNRs for all.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
+from tubelet.diffusion.grids import time_at
 from tubelet.training.command import run_of
-from tubelet.training.config import DenoiserRun
-from tubelet.training.denoiser_task import codec_for
-from tubelet.training.log import read_events
+from tubelet.training.config import DenoiserRun, from_dict
+from tubelet.training.denoiser_task import DenoiserTask, codec_for
+from tubelet.training.log import Log, read_events
+from tubelet.training.start import part_of
 
 VARIANTS: dict[str, list[str]] = {
     "base": [],
@@ -31,6 +37,25 @@ VARIANTS: dict[str, list[str]] = {
     "wide": ["--model.depth", "5", "--model.width", "320", "--model.heads", "5"],
     "tubelet_1x1x1": ["--model.tubelet", "1", "1", "1"],
 }
+# Paths, targets and weights. A chain's times are drawn evenly, as its schedule was made for.
+EVEN = ["--times.name", "uniform", "--sampler", "ddim"]
+LINEAR, COSINE = ["--path.name", "ddpm_linear", *EVEN], ["--path.name", "ddpm_cosine", *EVEN]
+# The square of a line from sqrt(0.00085) to sqrt(0.012), as Stable Diffusion has it: no name here stands for it.
+SCALED = [(0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * n / 999) ** 2 for n in range(1000)]
+VARIANTS |= {
+    "linear_noise": [*LINEAR, "--target", "noise"],
+    "linear_x0": [*LINEAR, "--target", "x0"],
+    "linear_v": [*LINEAR, "--target", "v"],
+    "cosine_noise": [*COSINE, "--target", "noise"],
+    "cosine_x0": [*COSINE, "--target", "x0"],
+    "cosine_v": [*COSINE, "--target", "v"],
+    "sigmoid_v": ["--path.name", "ddpm_sigmoid", *EVEN, "--target", "v"],
+    "zero_terminal_v": [*LINEAR, "--path.zero-terminal", "--target", "v"],
+    "betas_v": ["--path.name", "betas", "--path.betas", *map(repr, SCALED), *EVEN, "--target", "v"],
+    "min_snr": [*COSINE, "--target", "v", "--objective.weight", "min_snr"],
+    "sigmoid_weight": [*COSINE, "--target", "v", "--objective.weight", "sigmoid"],
+}
+LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 TEXT_TOKENS = 14  # of a usual caption
 
 
@@ -44,12 +69,12 @@ def samples_of(run: DenoiserRun, flops_to_spend: float) -> int:
     return int(flops_to_spend / (3 * flops(run.model, latents, TEXT_TOKENS)))
 
 
-def train(name: str, arguments: argparse.Namespace) -> Path:
-    """Train a variant, or what is left of it; returns the folder of its averaged weights."""
-    flags = VARIANTS[name]
+def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
+    """Train a variant, or what is left of it; returns the run's folder."""
+    flags = [*VARIANTS[name], "--loop.seed", str(seed)]
     run = run_of(DenoiserRun, [arguments.config, *flags], "tubelet train")
     steps = samples_of(run, arguments.flops) // run.loop.batch_size
-    out = arguments.out / name
+    out = arguments.out / (f"{name}-{seed}" if seed else name)
     if not (out / "final").exists():
         lengths = {"steps": steps, "warm-up": steps // 25, "cool-down": steps // 4}
         schedule = [word for key, value in lengths.items() for word in (f"--loop.schedule.{key}", str(value))]
@@ -63,28 +88,48 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
             f"--loop.keep={arguments.keep}",
         ]
         subprocess.run(command, check=True)
-    return out / "final"
+    return out
 
 
-def judge(name: str, final: Path, arguments: argparse.Namespace) -> Path:
+def judge(out: Path, arguments: argparse.Namespace) -> Path:
     """The judge's lines on clips of held-out prompts, the summary last."""
-    lines = arguments.out / f"{name}.jsonl"
+    lines = out.with_name(f"{out.name}.jsonl")
     if not lines.exists():
         script = Path(__file__).with_name("prompt_fit.py")
-        settings = ["--checkpoint", str(final), "--count", str(arguments.count), "--out", str(lines)]
+        settings = ["--checkpoint", str(out / "final"), "--count", str(arguments.count), "--out", str(lines)]
         subprocess.run([sys.executable, str(script), *settings], check=True)
     return lines
 
 
-def row(name: str, lines: Path, log: Path) -> dict[str, float | str]:
+@torch.no_grad()
+def x0_errors(out: Path) -> Iterator[tuple[str, float]]:
+    """The mean square of the error in x0 of held-out latents, at each of LOG_SNRS."""
+    run = from_dict(DenoiserRun, read_events(out / "log.jsonl")[0]["run"])
+    task = DenoiserTask(run, Log(out / "errors"))
+    task.model.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
+    for log_snr in LOG_SNRS:
+        t = time_at(task.reverse.path, torch.tensor([log_snr]))
+        errors = []
+        for x0, noise, text in task.held_out_draws():
+            batch = task.noised(x0, noise, t.expand(len(x0)), text)
+            with run.loop.autocast():
+                prediction = task.model(batch.xt, batch.t, batch.text).float()
+            errors.append(
+                (task.reverse.x0(prediction, batch.xt, t.expand(len(x0))) - x0).square().flatten(1).mean(1)
+            )
+        yield f"x0_at_{log_snr:g}", round(torch.cat(errors).mean().item(), 4)
+
+
+def row(name: str, seed: int, out: Path, lines: Path) -> dict[str, float | str]:
     """What a variant came to, for the table."""
     table = json.loads(lines.read_text().splitlines()[-1])["summary"]
-    events = read_events(log)
+    events = read_events(out / "log.jsonl")
     begin, end = events[0], events[-1]
     samples = end["step"] * begin["run"]["loop"]["batch_size"]
     losses = {key: round(value, 4) for key, value in end["held_out"].items()}
     judged = {key: table[key]["accuracy"] for key in ("shape", "colour", "motion", "both", "all")}
-    return {"variant": name, "samples": samples, "parameters": begin["parameters"], **losses, **judged}
+    counts = {"samples": samples, "parameters": begin["parameters"]}
+    return {"variant": name, "seed": seed, **counts, **losses, **dict(x0_errors(out)), **judged}
 
 
 def main() -> None:
@@ -97,13 +142,15 @@ def main() -> None:
     parser.add_argument(
         "--flops", type=float, default=2.46e14, help="of forward and backward, for each variant"
     )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--keep", type=int, default=1, help="checkpoints to keep; saved 40 times a run")
     parser.add_argument("--count", type=int, default=100, help="held-out prompts for the judge")
     parser.add_argument("--out", type=Path, default=Path("runs/recipe"))
     arguments = parser.parse_args()
-    for name in arguments.only:
-        lines = judge(name, train(name, arguments), arguments)
-        print(json.dumps(row(name, lines, arguments.out / name / "log.jsonl")), flush=True)
+    for seed in arguments.seeds:
+        for name in arguments.only:
+            out = train(name, seed, arguments)
+            print(json.dumps(row(name, seed, out, judge(out, arguments))), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ def log_rates(path: str, T: int = 1000) -> list[float]:
     if path == "ddpm_cosine":
         f = [math.cos((step / T + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(T + 1)]
         beta = [min(1 - later / now, 0.999) for now, later in pairwise(f)]
+    if path == "ddpm_sigmoid":
+        f = [1 / (1 + math.exp(6 * step / T - 3)) - 1 / (1 + math.exp(3)) for step in range(T + 1)]
+        beta = [min(1 - later / now, 0.999) for now, later in pairwise(f)]
     return [math.log1p(-each) for each in beta]
 
 

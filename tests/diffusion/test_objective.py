@@ -6,15 +6,17 @@ import torch
 from tubelet.diffusion.bound import DECODERS, bits_per_dim, bound_rows
 from tubelet.diffusion.objective import (
     OBJECTIVES,
+    WEIGHTS,
     Objective,
     bound_step,
     loss_terms,
     mean_squared,
+    weight_of,
 )
 from tubelet.diffusion.paths import PATHS, make_path
 from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.reverse import Reverse
-from tubelet.diffusion.targets import TARGETS, target_of, to_noise
+from tubelet.diffusion.targets import TARGETS, target_of, to_noise, to_x0
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError
 
@@ -105,7 +107,43 @@ def test_hybrid_teaches_the_mean_by_the_simple_loss_and_the_variance_by_the_boun
     assert (gradients["vlb"][0] != gradients["simple"][0]).any()
 
 
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("weight", WEIGHTS[1:])
+def test_a_weight_is_one_objective_whatever_the_target(name, weight):
+    path, objective = make_path(name), Objective(weight=weight, most=3.0)
+    t = torch.tensor([1e-3, 0.1, 0.5, 0.9, 0.99], dtype=torch.float64)
+    x0, noise, x0_hat = torch.randn(3, 5, 2, 4, dtype=torch.float64)
+    xt, snr = add_noise(path, x0, noise, t), path.log_snr(t).exp()
+    w = {"min_snr": snr.clamp(max=3), "sigmoid": snr * (math.log(3) - snr.log()).sigmoid()}[weight]
+    expected = w * (x0 - x0_hat).square().flatten(1).mean(1)
+    for target in TARGETS:
+        true = target_of(target, path, x0, noise, t)
+        noise_hat = (xt - path.alpha(t).view(-1, 1, 1) * x0_hat) / path.sigma(t).view(-1, 1, 1)
+        predicted = target_of(target, path, x0_hat, noise_hat, t)
+        torch.testing.assert_close(to_x0(target, path, predicted, xt, t), x0_hat)
+        count = weight_of(objective, target, path, t)
+        loss = loss_terms(objective, "gaussian", predicted, None, true, weight=count.double())["loss"]
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+
+
+def test_a_weight_is_finite_where_x_holds_nothing_of_x0():
+    t = torch.ones(1)
+    for target in ("velocity", "v", "x0"):
+        for weight in WEIGHTS[1:]:
+            assert weight_of(Objective(weight=weight), target, make_path("rectified_flow"), t).item() == 0
+
+
+def test_the_weight_of_a_target_is_one():
+    assert weight_of(Objective(), "noise", make_path("rectified_flow"), torch.ones(3)).tolist() == [1, 1, 1]
+
+
 def test_nonsense_objectives_are_refused():
+    with pytest.raises(InputError, match="did you mean 'min_snr'"):
+        Objective(weight="min_snrr")
+    with pytest.raises(InputError, match="leave out weight"):
+        Objective(name="vlb", weight="sigmoid")
+    with pytest.raises(InputError, match=r"objective\.most"):
+        Objective(most=0)
     with pytest.raises(InputError, match="did you mean 'hybrid'"):
         Objective(name="hybird")
     with pytest.raises(InputError, match="vlb_weight"):

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.diffusion.paths import PATHS, Chain, make_path
+from tubelet.diffusion.paths import PATHS, Chain, PathConfig, make_path, path_config
 from tubelet.errors import InputError
 
-CHAINS = ["ddpm_linear", "ddpm_cosine"]
+CHAINS = ["ddpm_linear", "ddpm_cosine", "ddpm_sigmoid"]
 LINE = torch.linspace(0, 1, 3001, dtype=torch.float64)
 BETWEEN = (torch.arange(1000, dtype=torch.float64) + 0.37) / 1000  # never on a table entry
 
@@ -128,10 +128,74 @@ def test_a_time_outside_0_and_1_is_refused(name, bad):
 def test_an_unknown_path_or_option_is_refused_with_the_near_miss():
     with pytest.raises(InputError, match="ddpm_linear"):
         make_path("ddpm_linaer")
-    with pytest.raises(InputError, match="it has none"):
+    with pytest.raises(InputError, match="leave out T"):
         make_path("rectified_flow", T=10)
-    with pytest.raises(InputError, match="it has T"):
-        make_path("ddpm_cosine", steps=10)
+    with pytest.raises(InputError, match="leave out zero_terminal"):
+        make_path("rectified_flow", zero_terminal=True)
+
+
+def test_the_sigmoid_chain_follows_the_sigmoid_until_beta_is_clipped():
+    path = make_path("ddpm_sigmoid")
+    f = (3 - 6 * LINE[::3]).sigmoid() - torch.tensor(-3.0, dtype=torch.float64).sigmoid()
+    torch.testing.assert_close(path.alpha_bar[:-1], (f / f[0])[:-1])
+    assert path.beta[1000].item() == 0.999
+
+
+def test_betas_of_a_list_are_the_chain_that_has_them():
+    linear = make_path("ddpm_linear", T=50)
+    own = PathConfig(name="betas", betas=tuple(linear.beta[1:].tolist()))
+    assert torch.equal(own.make().alpha(LINE), linear.alpha(LINE))
+
+
+@pytest.mark.parametrize("betas", [(0.1, 0.0), (0.1, -0.2), (1.0, 0.5), (0.5, 1.5), (0.1, math.nan)])
+def test_betas_that_are_no_chain_are_refused(betas):
+    with pytest.raises(InputError, match="above 0 and below 1"):
+        PathConfig(name="betas", betas=betas)
+
+
+@pytest.mark.parametrize("given", [{"name": "betas"}, {"name": "ddpm_linear", "betas": (0.1,)}])
+def test_a_list_of_betas_and_its_name_go_together(given):
+    with pytest.raises(InputError, match="give both"):
+        PathConfig(**given)
+
+
+def test_a_path_is_read_from_its_name_or_its_values():
+    assert (
+        path_config("ddpm_cosine") == path_config({"name": "ddpm_cosine"}) == PathConfig(name="ddpm_cosine")
+    )
+    assert path_config({"name": "betas", "betas": [0.1, 0.2]}).betas == (0.1, 0.2)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_zero_terminal_chain_begins_as_it_was_and_ends_in_noise_alone(name):
+    before, path = make_path(name), make_path(name, zero_terminal=True)
+    first, end = torch.full((1,), 1e-3, dtype=torch.float64), torch.ones(1)
+    assert path.alpha(first).item() == pytest.approx(before.alpha(first).item(), rel=1e-12)
+    assert (
+        path.alpha(end).item() == 0 and path.sigma(end).item() == 1 and path.log_snr(end).item() == -math.inf
+    )
+    assert (path.log_snr(LINE).diff() < 0).all() and (path.alpha(LINE).diff() < 0).all()
+
+
+def test_the_zero_terminal_chain_is_that_of_diffusers():
+    ddim = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    chain = make_path("ddpm_linear")
+    theirs = ddim.rescale_zero_terminal_snr(chain.beta[1:])
+    torch.testing.assert_close(
+        make_path("ddpm_linear", zero_terminal=True).beta[1:], theirs, rtol=1e-9, atol=0
+    )
+
+
+def test_alpha_falls_straight_to_zero_in_the_last_step_of_a_zero_terminal_chain():
+    path = make_path("ddpm_linear", zero_terminal=True)
+    t = torch.tensor([0.999, 0.99925, 0.9995, 0.99975, 1.0], dtype=torch.float64, requires_grad=True)
+    alpha = path.alpha(t)
+    torch.testing.assert_close(
+        alpha, alpha[0] * torch.tensor([1, 0.75, 0.5, 0.25, 0]).double(), atol=1e-12, rtol=1e-9
+    )
+    (slope,) = torch.autograd.grad(alpha[1:-1].sum(), t)
+    torch.testing.assert_close(path.d_alpha(t.detach())[1:-1], slope[1:-1], rtol=1e-9, atol=0)
+    assert path.d_alpha(t.detach())[-1].item() == pytest.approx(slope[2].item())
 
 
 @pytest.mark.parametrize(("name", "T"), [("ddpm_linear", 20), ("ddpm_cosine", 0)])

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tubelet.diffusion.objective import Objective
+from tubelet.diffusion.paths import PathConfig
 from tubelet.errors import InputError
 from tubelet.training.command import run_of
 from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, from_dict, read_run, to_dict
@@ -60,3 +62,18 @@ def test_flags_override_any_field(tmp_path):
 def test_a_config_must_come_first():
     with pytest.raises(InputError, match="needs a config first"):
         run_of(CodecRun, ["--loop.out", "x"], "tubelet train-codec")
+
+
+def test_a_lone_name_stands_for_a_table_that_says_nothing_else(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('path = "ddpm_cosine"\nobjective = "simple"\n[loop]\nout = "x"\n')
+    run = read_run(DenoiserRun, file)
+    assert run.path == PathConfig(name="ddpm_cosine") and run.objective == Objective()
+    file.write_text('[loop]\nout = "x"\n[path]\nname = "ddpm_linear"\nT = 100\n')
+    assert read_run(DenoiserRun, file).path.make().T == 100
+
+
+def test_a_noise_target_on_a_zero_terminal_path_is_refused():
+    path = PathConfig(name="ddpm_linear", zero_terminal=True)
+    with pytest.raises(InputError, match="target velocity, v or x0"):
+        DenoiserRun(loop=LoopConfig(out="x"), path=path, target="noise")

@@ -9,6 +9,8 @@ import torch
 
 from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop_of, same_bits, state
 from tubelet import checkpoint
+from tubelet.diffusion.objective import Objective
+from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig
 from tubelet.sampling.pipeline import VideoPipeline
@@ -57,12 +59,14 @@ def test_four_steps_of_a_denoiser_and_four_more_are_eight(tmp_path, codec):
         ("ddpm_cosine", "v", "ddim"),
         ("ddpm_linear", "velocity", "euler"),
         ("rectified_flow", "x0", "euler"),
+        (PathConfig(name="ddpm_sigmoid", T=50, zero_terminal=True), "v", "dpmpp_2m"),
+        (PathConfig(name="betas", betas=(1e-4, 0.1, 0.9)), "v", "heun"),
     ],
 )
 def test_every_path_trains_and_samples(tmp_path, codec, path, target, sampler):
     run = dataclasses.replace(denoiser_run(tmp_path, 2, codec, tmp_path / "cache"), path=path, target=target)
     pipe = VideoPipeline.from_pretrained(go(run))
-    assert (pipe.scheduler.path, pipe.scheduler.target) == (path, target)
+    assert (pipe.scheduler.path, pipe.scheduler.target) == (path_config(path), target)
     frames = pipe("x", num_inference_steps=3, sampler=sampler, seed=0).frames
     assert frames.shape == (1, 5, 32, 32, 3)
     assert frames.std() > 0
@@ -199,3 +203,16 @@ def test_bf16_touches_matrices_only():
         {"weight": torch.ones(2, 2), "bias": torch.ones(2), "count": torch.ones(2, 2, dtype=torch.long)}
     )
     assert [t.dtype for t in tensors.values()] == [torch.bfloat16, torch.float32, torch.int64]
+
+
+def test_a_weight_changes_what_is_learnt_and_not_what_is_measured(tmp_path, codec):
+    for weight in ("target", "min_snr"):
+        run = denoiser_run(tmp_path / weight, 1, codec, tmp_path / "cache")
+        go(dataclasses.replace(run, objective=Objective(weight=weight)))
+    first, second = (events(tmp_path / weight, "step")[0]["loss"] for weight in ("target", "min_snr"))
+    assert abs(first - second) > 0.1
+    task = DenoiserTask(run, Log(tmp_path))  # a fresh model predicts 0, whose errors are the targets
+    (x0, noise, text), *_ = task.held_out_draws()
+    batch = task.noised(x0, noise, torch.full((len(x0),), 0.3), text)
+    loss, _ = task.loss(batch)
+    assert loss.item() == pytest.approx((noise - x0).square().mean().item(), rel=1e-5)

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from tubelet.diffusion.bound import step_term
+from tubelet.diffusion.paths import Path
 from tubelet.diffusion.process import q_xs
 from tubelet.diffusion.reverse import Reverse, Step
+from tubelet.diffusion.targets import x0_coefficients
 from tubelet.errors import InputError, near_miss
 from tubelet.gaussians import Gaussian
 
 OBJECTIVES = ("simple", "hybrid", "vlb")
+WEIGHTS = ("target", "min_snr", "sigmoid")
 
 
 def mean_squared(prediction: Tensor, target: Tensor, unknown: Tensor | None = None) -> Tensor:
@@ -44,17 +47,46 @@ class Objective:
 
     "simple": mean square of the error [DDPM 14]. "vlb": the bound in bits per dimension, all of it through one random
     step [IDDPM 4]. "hybrid": simple + vlb_weight vlb, where the vlb teaches the variance alone [IDDPM 16].
-    An unknown name, or a negative weight, raises InputError.
+    weight: how much the error of each time counts in simple and hybrid, see weight_of; most: the weight of |x0 error|^2
+    that low noise comes to. An unknown name, a negative weight, or a weight beside vlb, raises InputError.
     """
 
     name: str = "simple"
     vlb_weight: float = 1e-3
+    weight: str = "target"
+    most: float = 5.0
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
             raise InputError(f"unknown objective {self.name!r}: {near_miss(self.name, OBJECTIVES)}")
+        if self.weight not in WEIGHTS:
+            raise InputError(f"unknown weight {self.weight!r}: {near_miss(self.weight, WEIGHTS)}")
+        if self.name == "vlb" and self.weight != "target":
+            raise InputError(
+                f"objective vlb weighs the times as the bound does; leave out weight {self.weight}"
+            )
+        if not 0 < self.most < math.inf:
+            raise InputError(f"objective.most must be above 0, got {self.most:g}; try 5")
         if not 0 <= self.vlb_weight < math.inf:
             raise InputError(f"vlb_weight must be 0 or more, got {self.vlb_weight:g}; try 0.001")
+
+
+def weight_of(objective: Objective, target: str, path: Path, t: Tensor) -> Tensor:
+    """What the mean square of the target's error at t counts, float32 in the shape of t.
+
+    One weight w(t) of |x0 - x0_hat|^2 makes every target the same objective; another target's error takes w(t)
+    (dx0 / dtarget)^2, see targets.x0_coefficients.
+
+    target    1 for the target itself, whatever that makes of w
+    min_snr   w = min(snr, most)   [MinSNR]
+    sigmoid   w = snr sigmoid(log most - log snr) = 1 / (1 / snr + 1 / most), the same without its corner   [VDM++]
+    """
+    if objective.weight == "target":
+        return torch.ones_like(t, dtype=torch.float32)
+    snr = path.log_snr(t).exp()
+    most = torch.full_like(snr, objective.most)
+    w = snr.minimum(most) if objective.weight == "min_snr" else 1 / (1 / snr + 1 / most)
+    return (w * x0_coefficients(target, path, t)[1].square()).float()
 
 
 class BoundStep(NamedTuple):
@@ -86,14 +118,15 @@ def loss_terms(
     target: Tensor,
     step: BoundStep | None = None,
     unknown: Tensor | None = None,
+    weight: Tensor | float = 1.0,
 ) -> dict[str, Tensor]:
     """The loss of each sample, [B], and its parts: "loss", "simple" and, where there is a step, "vlb" in bits/dim.
 
     predicted, place: the two parts of Reverse.split, [B, C, ...], at least float32; target: what should be predicted;
-    unknown as in mean_squared; decoder as in bound.step_term. Tensor operations only. One step's vlb estimates the
-    bound without L_T, which nothing learns from.
+    unknown as in mean_squared; decoder as in bound.step_term; weight: [B], of simple, see weight_of.
+    Tensor operations only. One step's vlb estimates the bound without L_T, which nothing learns from.
     """
-    simple = mean_squared(predicted, target, unknown)
+    simple = weight * mean_squared(predicted, target, unknown)
     if step is None:
         return {"loss": simple, "simple": simple}
     p = step.reverse.p_xs(predicted.detach() if objective.name == "hybrid" else predicted, place, step.xt)

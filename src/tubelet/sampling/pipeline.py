@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from tubelet.autoencoder.codec import CausalCodec, IdentityCodec, codec_of, code
 from tubelet.checkpoint import Part
 from tubelet.diffusion.grids import time_grid
 from tubelet.diffusion.guidance import guided
-from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.samplers import sampler_named
 from tubelet.draws import normal, stream
@@ -50,7 +50,7 @@ class Scheduler:
     diffusion.grids.time_grid.
     """
 
-    path: str = "rectified_flow"
+    path: PathConfig = field(default_factory=PathConfig)
     target: str = "velocity"
     variance: str = "small"
     clip: float | None = None
@@ -61,6 +61,9 @@ class Scheduler:
     height: int = 64
     width: int = 64
     fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", path_config(self.path))  # files hold its name, or its values
 
 
 class VideoPipeline:
@@ -82,9 +85,7 @@ class VideoPipeline:
     ):
         self.codec, self.transformer = codec.eval(), transformer.eval()
         self.text_encoder, self.scheduler, self.hash = text_encoder, scheduler, hash
-        self.reverse = Reverse(
-            make_path(scheduler.path), scheduler.target, scheduler.variance, scheduler.clip
-        )
+        self.reverse = Reverse(scheduler.path.make(), scheduler.target, scheduler.variance, scheduler.clip)
         self.weaker = weaker
         if weaker is not None:
             check_weaker(self, weaker)
@@ -291,7 +292,7 @@ def check_weaker(pipe: VideoPipeline, weaker: VideoPipeline) -> None:
         return {
             "encoder of latents": encoder_hash(codec_part(of.codec)),
             "text encoder": of.text_encoder.fingerprint,
-            "path": of.scheduler.path,
+            "path": repr(of.scheduler.path),
             "target": of.scheduler.target,
         }
 

@@ -15,7 +15,7 @@ from tubelet.autoencoder.codec import CodecConfig
 from tubelet.autoencoder.objective import CodecObjective
 from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import Objective
-from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.samplers import sampler_named
 from tubelet.diffusion.targets import x0_coefficients
@@ -123,7 +123,7 @@ class DenoiserRun:
     captions: int = 2
     cache: str = "cache"
     caption_drop: float = 0.1
-    path: str = "rectified_flow"
+    path: PathConfig = field(default_factory=PathConfig)
     target: str = "velocity"
     variance: str = "small"
     sampler: str = "euler"
@@ -132,13 +132,14 @@ class DenoiserRun:
     model: TransformerConfig = field(default_factory=TransformerConfig)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", path_config(self.path))
         if self.captions < 1 or not 0 <= self.caption_drop <= 1:
             raise InputError(
                 f"captions {self.captions} must be at least 1 and caption_drop {self.caption_drop} lie in 0..1"
             )
         # Sampling begins at t = 1: a target that cannot be sampled is refused before training.
-        x0_coefficients(self.target, make_path(self.path), torch.ones(1))
-        Reverse(make_path(self.path), self.target, self.variance)
+        x0_coefficients(self.target, self.path.make(), torch.ones(1))
+        Reverse(self.path.make(), self.target, self.variance)
         sampler_named(self.sampler)
         simple = self.objective.name == "simple"
         if (self.variance == "learned") == simple:
@@ -182,6 +183,8 @@ def from_dict(kind: type[Run], values: dict[str, Any], where: str = "") -> Run:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, str) and "name" in {f.name for f in dataclasses.fields(hint)}:
+            value = {"name": value}  # a lone name stands for a table that says nothing else
         if not isinstance(value, dict):
             raise InputError(f"{where!r} must be a table, not {value!r}")
         return from_dict(typing.cast(type, hint), value, where + ".")

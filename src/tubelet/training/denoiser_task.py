@@ -1,5 +1,6 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,7 @@ from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded, chosen_captions, encode_clips
 from tubelet.data.loader import clip_of
 from tubelet.data.source import held_out_clips, training_clips
-from tubelet.diffusion.objective import BoundStep, bound_step, loss_terms
-from tubelet.diffusion.paths import make_path
+from tubelet.diffusion.objective import BoundStep, bound_step, loss_terms, weight_of
 from tubelet.diffusion.process import add_noise
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.targets import target_of
@@ -38,12 +38,16 @@ PREVIEW_STEPS, PREVIEW_CLIPS = 16, 4
 
 
 class Batch(NamedTuple):
-    """xt and its target [B, C, f, h, w], t [B, 1, 1, 1, 1], B prompts and, for the bound's objectives, a step of it."""
+    """xt and its target [B, C, f, h, w], t [B, 1, 1, 1, 1], B prompts and what their errors count [B].
+
+    For the bound's objectives, a step of it too.
+    """
 
     xt: Tensor
     target: Tensor
     t: Tensor
     text: Text
+    weight: Tensor
     step: BoundStep | tuple[()] = ()
 
 
@@ -80,7 +84,7 @@ class DenoiserTask:
         self.longest = max(self.data.longest, self.held.longest, self.null.tokens.shape[1])
         first = clips.frames(0)
         self.latent_shape = self.codec.latent_shape(*first.shape[:3])
-        self.reverse = Reverse(make_path(run.path), run.target, run.variance)
+        self.reverse = Reverse(run.path.make(), run.target, run.variance)
         self.times = Moments(run.times) if run.times.name == "importance" else run.times
         pixels = run.codec == "identity"
         self.decoder = "discretised" if pixels else "gaussian"  # pixels have 256 levels
@@ -123,23 +127,32 @@ class DenoiserTask:
 
     def drawn(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
         """The batch of clean latents and noise [B, C, f, h, w] at the times t [B] that were drawn for training."""
-        batch = self.noised(x0, noise, t, text)
+        weight = weight_of(self.run.objective, self.run.target, self.reverse.path, t)
+        batch = self.noised(x0, noise, t, text)._replace(weight=weight)
         if self.run.objective.name == "simple":
             return batch
         before, share = self.run.times.before(t), self.times.share(t)
         return batch._replace(step=bound_step(self.reverse, x0, batch.xt, before, t, share))
 
     def noised(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
-        """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts."""
+        """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts of equal weight."""
         xt = add_noise(self.reverse.path, x0, noise, t)
         target = target_of(self.run.target, self.reverse.path, x0, noise, t)
-        return Batch(xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest))
+        return Batch(
+            xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest), torch.ones(len(t))
+        )
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the objective, and its parts [B] where it has several; simple without a step."""
         predicted, place = self.reverse.split(self.model(batch.xt, batch.t, batch.text).float(), batch.xt)
         terms = loss_terms(
-            self.run.objective, self.decoder, predicted, place, batch.target, batch.step or None
+            self.run.objective,
+            self.decoder,
+            predicted,
+            place,
+            batch.target,
+            batch.step or None,
+            weight=batch.weight,
         )
         loss = terms.pop("loss").mean()
         return loss, terms if batch.step else {}
@@ -157,9 +170,8 @@ class DenoiserTask:
             else {}
         )
 
-    def held_out(self) -> dict[str, float]:
-        """The loss at each of fixed noise levels, with fixed noise, and their mean."""
-        losses = {t: [] for t in HELD_OUT_TIMES}
+    def held_out_draws(self) -> Iterator[tuple[Tensor, Tensor, Text]]:
+        """Held-out latents and noise [n, C, f, h, w], always the same, with their prompts; CHUNK at a time."""
         for start in range(0, len(self.held), CHUNK):
             some = range(start, min(start + CHUNK, len(self.held)))
             sources = [stream(HELD_OUT, i) for i in some]
@@ -167,12 +179,17 @@ class DenoiserTask:
             draws = [(normal(s, self.latent_shape), normal(s, self.latent_shape)) for s in sources]
             x0 = torch.stack([q.sample(first) for q, (first, _) in zip(posteriors, draws, strict=True)])
             noise = torch.stack([second for _, second in draws])
-            text = Text.concatenate([self.held.text(i, 0) for i in some])
+            yield x0, noise, Text.concatenate([self.held.text(i, 0) for i in some])
+
+    def held_out(self) -> dict[str, float]:
+        """The loss at each of fixed noise levels, with fixed noise, and their mean."""
+        losses = {t: [] for t in HELD_OUT_TIMES}
+        for x0, noise, text in self.held_out_draws():
             for level in HELD_OUT_TIMES:
-                t = torch.full((len(some),), level, dtype=torch.float64)
+                t = torch.full((len(x0),), level, dtype=torch.float64)
                 batch = moved(self.noised(x0, noise, t, text), self.run.loop.device)
                 with self.run.loop.autocast():
-                    losses[level].append(self.loss(batch)[0].expand(len(some)))
+                    losses[level].append(self.loss(batch)[0].expand(len(x0)))
         levels = {f"loss_{level:g}": float(torch.cat(rows).mean()) for level, rows in losses.items()}
         return {"held_out_loss": sum(levels.values()) / len(levels), **levels}
 
