@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -239,12 +239,18 @@ def standard_error(values: Tensor) -> float:
     return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
 
 
-def lossless_bits(frames: Tensor) -> int:
-    """The size in bits of frames [F, H, W, 3], by lossless x264 (RGB, its slowest preset), container left out."""
-    file = io.BytesIO()
+def lossless_bits(frames: Tensor, file: IO[bytes] | None = None) -> int:
+    """The size in bits of frames [F, H, W, 3], by lossless x264 (RGB, its slowest preset), container left out.
+
+    The film itself is written to `file`, where there is one.
+    """
+    file, bits = io.BytesIO() if file is None else file, 0
     with av.open(file, "w", format="matroska") as container:
         options = {"qp": "0", "preset": "veryslow", "x264-params": "threads=1:log-level=error"}
         video = container.add_stream("libx264rgb", rate=8, options=options)
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "rgb24"
         images = [av.VideoFrame.from_ndarray(image, format="rgb24") for image in frames.numpy()]
-        return 8 * sum(packet.size for image in [*images, None] for packet in video.encode(image))
+        for packet in (packet for image in [*images, None] for packet in video.encode(image)):
+            bits += 8 * packet.size
+            container.mux(packet)
+    return bits
