@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from matrix_rate import matrix_rate
 
-from tubelet.model.attention import FOLDINGS
+from tubelet.model.foldings import FOLDINGS
 from tubelet.model.presets import SIZES, preset
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
 from tubelet.shapes import Text
@@ -63,7 +63,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", choices=SIZES, default="mini")
-    parser.add_argument("--attention", choices=FOLDINGS, default="joint")
+    parser.add_argument("--attention", choices=FOLDINGS, nargs="+", default=["joint"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--latents", type=int, nargs=3, default=(5, 8, 8), help="frames, rows, columns")
     parser.add_argument("--text-tokens", type=int, default=12)
@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    config, clock = replace(preset(options.preset), attention=options.attention), CLOCKS[options.clock]
+    config, clock = replace(preset(options.preset), attention=tuple(options.attention)), CLOCKS[options.clock]
     step, seconds, rate = training_step(awake_model(config), options), float("inf"), 0.0
     for _ in range(2):
         step()
@@ -91,7 +91,7 @@ def main() -> None:
     work = 3 * options.batch * flops(config, shape, options.text_tokens)
     print(
         f"{work / seconds / rate:.2f} of {rate / 1e9:.0f} GFLOP/s {options.dtype}: {seconds:.3f} s a step of "
-        f"{options.batch} clips, {work / 1e9:.0f} GFLOP; {options.preset}, {options.attention}, "
+        f"{options.batch} clips, {work / 1e9:.0f} GFLOP; {options.preset}, {' '.join(options.attention)}, "
         f"t for each {'latent' if options.times == 'each' else 'sample'}, compiled: {options.compile}, "
         f"{options.threads} threads, {options.clock} clock"
     )

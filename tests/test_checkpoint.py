@@ -53,6 +53,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+def test_weights_of_attentions_by_name_read_as_those_of_the_one_there_is(tmp_path):
+    weight = torch.randn(3, 2)
+    names = [
+        "blocks.0.attentions.all.qkv.weight",
+        "average.blocks.1.attentions.all.out.bias",
+        "blocks.0.table",
+    ]
+    save(tmp_path / "old", {"transformer": Part({}, dict.fromkeys(names, weight))}, INDEX)
+    found = load(tmp_path / "old").parts["transformer"].tensors
+    assert set(found) == {
+        "blocks.0.attention.qkv.weight",
+        "average.blocks.1.attention.out.bias",
+        "blocks.0.table",
+    }
+    assert all(torch.equal(tensor, weight) for tensor in found.values())
+
+
 FILES = [
     *("manifest.json", "model_index.json", "text_encoder/config.json"),
     *("transformer/config.json", "transformer/model.safetensors"),

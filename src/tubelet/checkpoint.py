@@ -26,6 +26,9 @@ MANIFEST = "manifest.json"
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
 REMEDY = "take the checkpoint again from its source, or an earlier step"
+# Blocks of the denoiser once held their attentions by name, where now all foldings share the one that was "all". The
+# weights are the same, so checkpoints of that time are read, not rewritten: a checkpoint's hash is its identity.
+RENAMED = {".attentions.all.": ".attention."}
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _FILE = re.compile(rf"{re.escape(INDEX)}|{_PART.pattern}/({re.escape(CONFIG)}|{re.escape(TENSORS)})")
 
@@ -250,9 +253,16 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(file)
+        tensors = load_file(file)
     except SafetensorError as error:
         raise InputError(f"{file} is not a safetensors file: {error}; {REMEDY}") from error
+    return {_todays(name): tensor for name, tensor in tensors.items()}
+
+
+def _todays(name: str) -> str:
+    for old, new in RENAMED.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _is_empty(folder: Path) -> bool:

@@ -1,43 +1,16 @@
-"""Attention, its kernels and its foldings."""
+"""Attention and its kernels."""
 
 import pytest
 import torch
 from torch import nn
 
-from tubelet.model.attention import FOLDINGS, KERNELS, CrossAttention, SelfAttention, plain
+from tubelet.model.attention import KERNELS, CrossAttention, SelfAttention, plain
+from tubelet.model.groups import groups
 from tubelet.model.positions import positions, rotary
 from tubelet.model.tubelets import Grid
 
 GRID = Grid(3, 2, 4)
-FRAME = torch.arange(GRID.tokens) // GRID.places
-PLACE = torch.arange(GRID.tokens) % GRID.places
-ALL = torch.zeros(GRID.tokens)
-
-
-def may_see(group):
-    return group[:, None] == group[None, :]
-
-
-def joint_by_masks(attentions, tokens, turn):
-    return attentions["all"](tokens, turn, may_see(ALL))
-
-
-def space_then_time_by_masks(attentions, tokens, turn):
-    seen = attentions["space"](tokens, turn, may_see(FRAME))
-    return seen + attentions["time"](tokens + seen, turn, may_see(PLACE))
-
-
-BY_MASKS = {"joint": joint_by_masks, "space_then_time": space_then_time_by_masks}
-
-
-@pytest.mark.parametrize("name", sorted(FOLDINGS))
-def test_every_folding_agrees_with_masks_over_all_tokens(name):
-    torch.manual_seed(0)
-    folding, tokens = FOLDINGS[name], torch.randn(2, GRID.tokens, 32)
-    attentions = nn.ModuleDict({which: SelfAttention(32, 2) for which in folding.attentions})
-    turn = rotary(positions(GRID, (1, 1, 1), 4, 8), 16, 100.0)
-    folded = folding.apply(attentions, tokens, GRID, turn)
-    torch.testing.assert_close(folded, BY_MASKS[name](attentions, tokens, turn), atol=1e-5, rtol=1e-4)
+ALL = groups(torch.zeros(GRID.tokens))
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
@@ -56,9 +29,9 @@ def test_bfloat16_takes_the_short_kernel_and_stays_close_to_float32():
     attention, tokens = SelfAttention(64, 2), torch.randn(2, GRID.tokens, 64)
     turn = rotary(positions(GRID, (1, 1, 1), 4, 8), 32, 100.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = attention(tokens, turn)
+        low = attention(tokens, turn, (ALL,))
     assert low.dtype == torch.bfloat16
-    torch.testing.assert_close(low.float(), attention(tokens, turn), atol=0.05, rtol=0)
+    torch.testing.assert_close(low.float(), attention(tokens, turn, (ALL,)), atol=0.05, rtol=0)
 
 
 def test_logits_stay_bounded_whatever_the_tokens_size():
@@ -66,9 +39,8 @@ def test_logits_stay_bounded_whatever_the_tokens_size():
     nn.init.normal_(cross.out.weight)
     tokens, states = torch.randn(1, 4, 32), torch.randn(1, 3, 32)
     mask = torch.ones(1, 1, 1, 3, dtype=torch.bool)
-    torch.testing.assert_close(
-        cross(1000 * tokens, states, mask), cross(tokens, states, mask), atol=1e-3, rtol=1e-3
-    )
+    large, small = (cross(size * tokens, states, mask, groups(torch.zeros(4))) for size in (1000, 1))
+    torch.testing.assert_close(large, small, atol=1e-3, rtol=1e-3)
 
 
 def test_a_query_ignores_masked_keys():

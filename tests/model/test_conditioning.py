@@ -31,6 +31,6 @@ def test_one_time_for_each_sample_stays_one():
 
 
 def test_a_fresh_modulation_is_silent():
-    signal = Signal(16, 8)(torch.rand(2, 5), torch.randn(2, 8))
+    signal = Signal(16, 8)(torch.rand(2, 5), torch.randn(2, 1, 8))
     assert signal.shape == (2, 5, 16)
     assert torch.equal(Modulation(16)(signal), torch.zeros(2, 5, 96))

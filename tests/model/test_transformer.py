@@ -1,48 +1,35 @@
 """The denoiser as a whole."""
 
+import json
 import pickle
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.models import SMALL, awake, random_text
 from tubelet.errors import InputError
-from tubelet.model.attention import FOLDINGS
 from tubelet.model.blocks import Block, ReadPrompt
-from tubelet.model.positions import positions, rotary
+from tubelet.model.foldings import FOLDINGS
+from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters
+from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
 from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
 
-SMALL = TransformerConfig(latent_channels=3, width=24, depth=2, heads=2, text_width=10)
 SIZE = (3, 4, 6)
-
-
-def random_text(batch, tokens=5, width=10):
-    mask = torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1))
-    return Text(torch.randn(batch, tokens, width), mask, torch.randn(batch, width))
-
-
-def awake(config=SMALL):
-    """A model in which no layer is silent any more."""
-    torch.manual_seed(0)
-    model = VideoTransformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.2)
-    return model
 
 
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
 def test_a_fresh_block_changes_nothing(folding):
-    grid, tokens = Grid(3, 2, 2), torch.randn(2, 12, 24)
-    turn = rotary(positions(grid, (1, 1, 1), 4, 8), 12, 100.0)
-    prompt = ReadPrompt(10, 24)(random_text(2))
-    block = Block(24, 2, folding, 4)
-    assert torch.equal(block(tokens, grid, turn, torch.zeros(2, 1, 144), prompt), tokens)
+    config = replace(SMALL, attention=(folding,))
+    plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
+    turn, prompt = rotary(plan.layout.positions, 12, 100.0), ReadPrompt(10, 24)(random_text(2))
+    for views in plan.views:
+        changed = Block(24, 2, 4)(tokens, turn, torch.zeros(2, 1, 144), prompt, plan.samples, views)
+        assert torch.equal(changed, tokens)
 
 
 def test_a_fresh_model_predicts_zero():
@@ -55,7 +42,7 @@ def test_a_fresh_model_predicts_zero():
 @pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 1, 2), (1, 1, 1)])
 @pytest.mark.parametrize("size", [(2, 4, 6), (4, 2, 2), (2, 8, 4)])
 def test_the_prediction_has_the_shape_of_the_latents(folding, tubelet, size):
-    model = awake(replace(SMALL, attention=folding, tubelet=tubelet))
+    model = awake(replace(SMALL, attention=(folding,), tubelet=tubelet))
     latents = torch.randn(2, 3, *size)
     prediction = model(latents, torch.rand(2, 1, *size), random_text(2))
     assert prediction.shape == latents.shape
@@ -105,7 +92,7 @@ def test_a_prompt_without_tokens_is_valid():
 def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
     """Output, then gates and the prompt's way in, then what lies behind them: silent layers wake in turn."""
     torch.manual_seed(0)
-    model = VideoTransformer(replace(SMALL, attention=folding))
+    model = VideoTransformer(replace(SMALL, attention=(folding,)))
     latents, t, text = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1), random_text(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
@@ -128,7 +115,9 @@ def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_ty
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
 @pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 2, 2)])
 def test_flops_by_formula_are_the_flops_counted(folding, tubelet):
-    config = TransformerConfig(width=48, depth=3, heads=2, attention=folding, tubelet=tubelet, text_width=20)
+    config = TransformerConfig(
+        width=48, depth=3, heads=2, attention=(folding,), window=(2, 2, 3), tubelet=tubelet, text_width=20
+    )
     model, shape = VideoTransformer(config), (16, 4, 6, 8)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, *shape), torch.rand(2, 1, 1, 1, 1), random_text(2, tokens=7, width=20))
@@ -152,21 +141,34 @@ def test_an_unknown_preset_names_the_near_miss():
     [
         ({"width": 250}, "try width 248"),
         ({"width": 16}, "at least 6"),
+        ({"attention": ("joint", "windw")}, "'windw': did you mean 'window'"),
         ({"attention": "space_than_time"}, "did you mean 'space_then_time'"),
+        ({"attention": ()}, "names no folding; known: joint"),
+        ({"attention": ("joint", "split_heads"), "heads": 1, "width": 48}, "try heads 2 of width 96"),
+        (
+            {"attention": ("split_heads",), "heads": 3, "width": 48},
+            "try heads 2 of width 32 or 4 of width 64",
+        ),
+        ({"window": (2, 0, 4)}, "window is 0; it must be at least 1"),
+        ({"window": (2, 4)}, "window (2, 4) needs three sizes"),
         ({"depth": 0}, "depth is 0"),
         ({"tubelet": (1, 0, 2)}, "tubelet is 0"),
         ({"tubelet": (2, 2)}, "three sizes"),
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused_with_the_remedy(fields, remedy):
-    with pytest.raises(InputError, match=remedy):
+    with pytest.raises(InputError, match=re.escape(remedy)):
         TransformerConfig(**{"width": 256, "heads": 4, **fields})
 
 
 def test_a_config_read_from_json_equals_the_one_written():
-    fields = {**vars(SMALL), "tubelet": list(SMALL.tubelet)}
+    fields = json.loads(json.dumps(asdict(SMALL)))
     assert TransformerConfig(**fields) == SMALL
     assert hash(TransformerConfig(**fields)) == hash(SMALL)
+
+
+def test_a_lone_folding_is_a_list_of_one():
+    assert replace(SMALL, attention="window") == replace(SMALL, attention=("window",))
 
 
 @pytest.mark.parametrize(

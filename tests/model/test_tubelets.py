@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tubelet.errors import InputError
-from tubelet.model.tubelets import Embed, Grid, cut, grid_of, join
+from tubelet.model.tubelets import Embed, Grid, cut, grid_of, join, marked
 
 
 @pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 1, 4), (1, 1, 1), (5, 3, 2)])
@@ -34,7 +34,7 @@ def test_sizes_that_do_not_fill_tubelets_name_the_nearest_that_do():
 def test_the_embedding_tells_known_latents_from_noisy_ones():
     embed, latents = Embed(3, 8, (1, 2, 2)), torch.randn(1, 3, 2, 2, 2)
     t = torch.tensor([0.0, 0.5]).view(1, 1, 2, 1, 1)
-    known, _ = embed(latents, t)
-    unknown, _ = embed(latents, torch.full_like(t, 0.5))
+    known = embed(marked(latents, t, (1, 2, 2)))
+    unknown = embed(marked(latents, torch.full_like(t, 0.5), (1, 2, 2)))
     assert not torch.allclose(known[:, 0], unknown[:, 0])
     assert torch.equal(known[:, 1], unknown[:, 1])

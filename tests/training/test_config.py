@@ -59,6 +59,18 @@ def test_flags_override_any_field(tmp_path):
     assert run_of(DenoiserRun, [str(file), "--data=clips"], "tubelet").data.folder == "clips"
 
 
+def test_a_lone_folding_reads_as_a_list_of_one_and_a_flag_takes_several(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[loop]\nout = 'x'\n[model]\nattention = 'window'\n")
+    assert read_run(DenoiserRun, file).model.attention == ("window",)
+    flags = ["--model.attention", "joint", "window", "--model.window", "2", "4", "4"]
+    model = run_of(DenoiserRun, [str(file), *flags], "tubelet").model
+    assert (model.attention, model.window) == (("joint", "window"), (2, 4, 4))
+    file.write_text("[loop]\nout = 'x'\n[model]\ntubelet = 2\n")
+    with pytest.raises(InputError, match=r"'model\.tubelet' must be a list"):
+        read_run(DenoiserRun, file)
+
+
 def test_a_config_must_come_first():
     with pytest.raises(InputError, match="needs a config first"):
         run_of(CodecRun, ["--loop.out", "x"], "tubelet train-codec")

@@ -1,16 +1,14 @@
-"""One attention, and the foldings that say what attends to what."""
+"""Attention: its kernels, tokens that see each other, tokens that read the prompt."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
 from tubelet.model.positions import Rotary, rotate
-from tubelet.model.tubelets import Grid
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -43,6 +41,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return kernel(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask).transpose(1, 2).flatten(2)
 
 
+def masked(q: Tensor, k: Tensor, v: Tensor, keys: Tensor) -> Tensor:
+    """Attention in which a token sees those of its own key, [N], by a mask over all N: the plain reference.
+
+    q, k and v are [B, N, heads, head_dim]; returns [B, N, D].
+    """
+    return attend(q, k, v, keys[:, None] == keys)
+
+
+def grouped(q: Tensor, k: Tensor, v: Tensor, groups: Groups) -> Tensor:
+    """The same from the keys' groups, one attention for each size of them: no mask, no padding, nothing to hide."""
+    pieces = zip(groups.pieces(q), groups.pieces(k), groups.pieces(v), strict=True)
+    return groups.row([attend(q, k, v) for q, k, v in pieces])
+
+
 class HeadNorm(nn.Module):
     """RMS norm of every head with a learned scale, which keeps attention's logits bounded.   [ViT-22B 2]"""
 
@@ -67,13 +79,21 @@ class SelfAttention(nn.Module):
         self.k_norm = HeadNorm(width // heads)
         self.out = Linear(width, width)
 
-    def forward(self, tokens: Tensor, turn: Rotary, mask: Tensor | None = None) -> Tensor:
-        """[B, N, D] -> [B, N, D]; `turn` holds the rotation of each of the N tokens."""
+    def forward(self, tokens: Tensor, turn: Rotary, views: Sequence[Groups | Tensor]) -> Tensor:
+        """[B, N, D] -> [B, N, D]; `turn` holds the rotation of each of the N tokens.
+
+        The heads are split evenly among the views: the groups of tokens that see each other or, slowly, their keys [N].
+        """
         q, k, v = (
             self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
         )  # each [B, N, heads, head_dim]
         q, k = rotate(self.q_norm(q), turn), rotate(self.k_norm(k), turn)
-        return self.out(attend(q, k, v, mask))
+        heads = zip(*(x.chunk(len(views), dim=2) for x in (q, k, v)), strict=True)
+        seen = [
+            masked(q, k, v, view) if isinstance(view, Tensor) else grouped(q, k, v, view)
+            for view, (q, k, v) in zip(views, heads, strict=True)
+        ]
+        return self.out(seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1))
 
 
 class CrossAttention(nn.Module):
@@ -91,52 +111,14 @@ class CrossAttention(nn.Module):
         self.k_norm = HeadNorm(width // heads)
         self.out = Linear(width, width, zero=True)
 
-    def forward(self, tokens: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """Tokens [B, N, D], text states [B, L, D], mask [B, 1, 1, L] -> [B, N, D]."""
+    def forward(self, tokens: Tensor, states: Tensor, mask: Tensor, samples: Groups) -> Tensor:
+        """Tokens [B, N, D], states of S texts [S, L, D], mask [S, 1, 1, L] -> [B, N, D].
+
+        `samples` groups the tokens by the text they read, and the texts are in the order of the groups: in a batch
+        each row is a group, a packed row has S.
+        """
         q = self.q(tokens).unflatten(-1, (self.heads, -1))  # [B, N, heads, head_dim]
-        k, v = self.kv(states).unflatten(-1, (2, self.heads, -1)).unbind(2)  # each [B, L, heads, head_dim]
-        return self.out(attend(self.q_norm(q), self.k_norm(k), v, mask))
-
-
-def joint(attentions: nn.ModuleDict, tokens: Tensor, grid: Grid, turn: Rotary) -> Tensor:
-    """Every token sees every token.   [ViViT model 1]"""
-    return attentions["all"](tokens, turn)
-
-
-def space_then_time(attentions: nn.ModuleDict, tokens: Tensor, grid: Grid, turn: Rotary) -> Tensor:
-    """Each token first sees its own frame, then its own place in every frame.   [ViViT model 3]
-
-    Within a group only differences of position count, so every group may use the rotations of the first.
-    """
-    space = rearrange(tokens, "b (frame place) d -> (b frame) place d", frame=grid.frames)
-    seen = attentions["space"](space, turn[: grid.places])
-    time = rearrange(space + seen, "(b frame) place d -> (b place) frame d", frame=grid.frames)
-    later = attentions["time"](time, turn[:: grid.places])
-    seen = rearrange(seen, "(b frame) place d -> b (frame place) d", frame=grid.frames)
-    return seen + rearrange(later, "(b place) frame d -> b (frame place) d", place=grid.places)
-
-
-@dataclass(frozen=True)
-class Folding:
-    """A way of grouping tokens: its attentions, how many keys they show to one token, and how they apply."""
-
-    attentions: tuple[str, ...]
-    keys: Callable[[Grid], int]
-    apply: Callable[[nn.ModuleDict, Tensor, Grid, Rotary], Tensor]
-
-
-def all_tokens(grid: Grid) -> int:
-    """Keys of a token that sees every token."""
-    return grid.tokens
-
-
-def own_frame_and_place(grid: Grid) -> int:
-    """Keys of a token that sees its own frame and then its own place."""
-    return grid.places + grid.frames
-
-
-# Functions with a name: a model must go through pickle to reach the loader's workers where processes are spawned.
-FOLDINGS = {
-    "joint": Folding(("all",), all_tokens, joint),
-    "space_then_time": Folding(("space", "time"), own_frame_and_place, space_then_time),
-}
+        k, v = self.kv(states).unflatten(-1, (2, self.heads, -1)).unbind(2)  # each [S, L, heads, head_dim]
+        pieces = samples.pieces(self.q_norm(q))
+        texts = (x.split([len(piece) for piece in pieces]) for x in (self.k_norm(k), v, mask))
+        return self.out(samples.row([attend(*each) for each in zip(pieces, *texts, strict=True)]))

@@ -1,16 +1,17 @@
 """One block: norm, attend, read the prompt, feed forward."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.model.attention import FOLDINGS, CrossAttention, HeadNorm, SelfAttention
+from tubelet.model.attention import CrossAttention, HeadNorm, SelfAttention
 from tubelet.model.conditioning import modulate
+from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
 from tubelet.model.positions import Rotary
-from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
 
 
@@ -55,23 +56,34 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Tokens that attend, read the prompt and think; a fresh block changes nothing."""
+    """Tokens that attend, read the prompt and think; a fresh block changes nothing.
 
-    def __init__(self, width: int, heads: int, folding: str, mlp_ratio: int) -> None:
+    It is the same for every folding: what its tokens see is an argument.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
-        self.folding = FOLDINGS[folding]
         self.table = nn.Parameter(torch.zeros(6 * width))
-        self.attentions = nn.ModuleDict(
-            {name: SelfAttention(width, heads) for name in self.folding.attentions}
-        )
+        self.attention = SelfAttention(width, heads)
         self.read = CrossAttention(width, heads)
         self.feed_forward = FeedForward(width, mlp_ratio)
 
-    def forward(self, tokens: Tensor, grid: Grid, turn: Rotary, modulation: Tensor, prompt: Prompt) -> Tensor:
-        """Tokens [B, N, D], modulation [B, 1 or N, 6 D] -> [B, N, D]."""
+    def forward(
+        self,
+        tokens: Tensor,
+        turn: Rotary,
+        modulation: Tensor,
+        prompt: Prompt,
+        samples: Groups,
+        views: Sequence[Groups | Tensor],
+    ) -> Tensor:
+        """Tokens [B, N, D], modulation [B, 1 or N, 6 D] -> [B, N, D].
+
+        samples: the tokens that read the same prompt; views: those that see each other, see SelfAttention.
+        """
         steer = (modulation + self.table).to(tokens.dtype).chunk(6, dim=-1)  # six of [B, 1 or N, D]
-        seen = self.folding.apply(self.attentions, modulate(tokens, *steer[:2]), grid, turn)
+        seen = self.attention(modulate(tokens, *steer[:2]), turn, views)
         tokens = torch.addcmul(tokens, steer[2], seen)
-        tokens = tokens + self.read(tokens, *prompt)
+        tokens = tokens + self.read(tokens, *prompt, samples)
         thought = self.feed_forward(modulate(tokens, *steer[3:5]))
         return torch.addcmul(tokens, steer[5], thought)

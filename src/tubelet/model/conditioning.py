@@ -43,9 +43,9 @@ class Signal(nn.Module):
         self.whole = Linear(text_width, width, bias=False)  # time_out has the bias
 
     def forward(self, times: Tensor, whole: Tensor) -> Tensor:
-        """Times [B, 1 or N] and prompts [B, E] -> [B, 1 or N, D]."""
+        """Times [B, 1 or N] and prompts [B, 1 or N, E] -> [B, 1 or N, D]."""
         time = self.time_out(F.silu(self.time_in(time_features(times))))
-        return time + self.whole(whole)[:, None]
+        return time + self.whole(whole)
 
 
 class Modulation(nn.Module):

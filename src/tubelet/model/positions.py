@@ -23,10 +23,6 @@ class Rotary(NamedTuple):
     cos: Tensor
     sin: Tensor
 
-    def __getitem__(self, index: slice) -> "Rotary":  # type: ignore[override]
-        """The rotations of some of the tokens."""
-        return Rotary(self.cos[index], self.sin[index])
-
 
 def positions(
     grid: Grid,

@@ -1,17 +1,21 @@
 """The denoiser: TransformerConfig, and a forward that reads like a recipe."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.errors import InputError, near_miss
-from tubelet.model.attention import FOLDINGS
 from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal, token_times
+from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
+from tubelet.model.groups import Groups, groups
+from tubelet.model.layout import Layout, layout_of
 from tubelet.model.linear import Linear
-from tubelet.model.positions import Rotary, axis_pairs, positions, rotary
-from tubelet.model.tubelets import Embed, Grid, Unembed, grid_of, volume
+from tubelet.model.positions import axis_pairs, rotary
+from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
 from tubelet.shapes import Text
 
 
@@ -20,6 +24,9 @@ class TransformerConfig:
     """Everything that decides the denoiser's shape. Raises InputError where fields do not fit together.
 
     predictions: numbers predicted for each channel of a latent; the second is the place of a learned variance.
+    tubelet: frames, rows and columns of latents in one token.
+    attention: names of foldings, which the layers take in turn; a lone name may stand for a tuple of one.
+    window: frames, rows and columns of tokens in one window.
     """
 
     latent_channels: int = 16
@@ -27,8 +34,9 @@ class TransformerConfig:
     width: int = 256
     depth: int = 8
     heads: int = 4
-    tubelet: tuple[int, int, int] = (1, 2, 2)  # frames, rows, columns of latents in one token
-    attention: str = "joint"
+    tubelet: Tubelet = (1, 2, 2)
+    attention: tuple[str, ...] = ("joint",)
+    window: Window = (4, 4, 4)
     text_width: int = 384
     mlp_ratio: int = 4
     frames_per_latent: int = 4
@@ -38,26 +46,84 @@ class TransformerConfig:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tubelet", tuple(self.tubelet))  # JSON and TOML hand over a list
-        if self.attention not in FOLDINGS:
-            raise InputError(f"attention {self.attention!r}: {near_miss(self.attention, list(FOLDINGS))}")
-        if len(self.tubelet) != 3:
-            raise InputError(
-                f"tubelet {self.tubelet} needs three sizes: frames, rows, columns; try (1, 2, 2)"
-            )
+        if isinstance(self.attention, str):  # as checkpoints have it that knew one folding for all layers
+            object.__setattr__(self, "attention", (self.attention,))
+        for name in ("tubelet", "attention", "window"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON and TOML hand over a list
+        for name in ("tubelet", "window"):
+            if len(getattr(self, name)) != 3:
+                raise InputError(
+                    f"{name} {getattr(self, name)} needs three sizes: frames, rows, columns; try (1, 2, 2)"
+                )
         counts = {name: value for name, value in vars(self).items() if isinstance(value, int)}
-        for name, value in (*counts.items(), *(("tubelet", part) for part in self.tubelet)):
+        parts = (("tubelet", part) for part in self.tubelet), (("window", part) for part in self.window)
+        for name, value in (*counts.items(), *parts[0], *parts[1]):
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
         if self.width % self.heads:
             fit = max(self.width // self.heads, 1) * self.heads
             raise InputError(f"width {self.width} does not divide into {self.heads} heads; try width {fit}")
         axis_pairs(self.head_dim)
+        self._check_attention()
+
+    def _check_attention(self) -> None:
+        if not self.attention:
+            raise InputError(f"attention names no folding; known: {', '.join(FOLDINGS)}")
+        for name in self.attention:
+            if name not in FOLDINGS:
+                raise InputError(f"attention {name!r}: {near_miss(name, list(FOLDINGS))}")
+        views = max(map(len, self.views))
+        if self.heads % views:
+            below, above = self.heads // views * views, -(-self.heads // views) * views
+            fits = " or ".join(f"{n} of width {n * self.head_dim}" for n in (below, above) if n)
+            raise InputError(
+                f"attention {' '.join(self.attention)} splits the heads into {views}, and there are {self.heads}; "
+                f"try heads {fits}"
+            )
+
+    @property
+    def views(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each layer's views."""
+        return views_of(self.attention, self.depth)
 
     @property
     def head_dim(self) -> int:
         """Numbers of one attention head."""
         return self.width // self.heads
+
+
+class Plan(NamedTuple):
+    """All that the blocks need to know of a row of tokens besides their content.
+
+    samples: the tokens of each sample, who read one prompt; views: for each layer, the groups its heads see.
+    """
+
+    layout: Layout
+    samples: Groups
+    views: tuple[tuple[Groups, ...], ...]
+
+
+@torch.compiler.assume_constant_result
+def plan_of(config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device) -> Plan:
+    """The plan of a row of samples with these grids; one grid serves a batch of equal samples.
+
+    The samples must lie in the order of their sizes, since no token moves to find its prompt; else ValueError. It is
+    kept for the next call with the same arguments. A compiled model takes it as a constant: making it depends on data.
+    """
+    return _plan(config, grids, device)
+
+
+@lru_cache(maxsize=16)  # for a long packed row, each is megabytes
+def _plan(config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device) -> Plan:
+    with torch.inference_mode(False):  # a gradient may want it later, and cannot keep a tensor of that mode
+        layout = layout_of(grids, config.tubelet, config.frames_per_latent, config.pixels_per_latent)
+        samples = groups(layout.sample)
+        if samples.order is not None:
+            raise ValueError(f"the samples of {grids} must lie in the order of their numbers of tokens")
+        names = {name for layer in config.views for name in layer}
+        seen = {name: groups(VIEWS[name](layout, config.window)).to(device) for name in names}
+        views = tuple(tuple(seen[name] for name in layer) for layer in config.views)
+        return Plan(layout.to(device), samples, views)
 
 
 class VideoTransformer(nn.Module):
@@ -72,9 +138,7 @@ class VideoTransformer(nn.Module):
         self.signal = Signal(width, config.text_width)
         self.modulation = Modulation(width)
         self.read = ReadPrompt(config.text_width, width)
-        self.blocks = nn.ModuleList(
-            Block(width, config.heads, config.attention, config.mlp_ratio) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.unembed = Unembed(config.predictions * config.latent_channels, width, config.tubelet)
 
     def forward(self, latents: Tensor, t: Tensor, text: Text) -> Tensor:
@@ -85,28 +149,36 @@ class VideoTransformer(nn.Module):
         of [B, 1, 1, 1, 1] is the fast way to say one time for each sample. Under bfloat16 autocast the tokens
         are bfloat16 from end to end. Raises InputError for shapes that do not fit.
         """
-        self._check(latents, t, text)
+        self._check(latents, t)
+        self._check_text(text, len(latents))
+        size, tubelet = tuple(latents.shape[2:]), self.config.tubelet
+        grid = grid_of(size, tubelet)
+        pieces, times = marked(latents, t, tubelet), token_times(t, size, tubelet)
+        predicted = self.predict(pieces, times, text, plan_of(self.config, (grid,), latents.device))
+        return join(predicted, grid, tubelet).to(latents.dtype)
+
+    def predict(self, pieces: Tensor, times: Tensor, text: Text, plan: Plan) -> Tensor:
+        """Rows of pieces [B, N, ...] (see `marked`), S times [S, 1] or one each [B, N], S prompts -> [B, N, ...].
+
+        Every row is a sample and S is B, or B is 1 and its S samples lie as `plan` says.
+        """
+        layout, config, whole = plan.layout, self.config, text.whole[:, None]  # [S, 1, E]
+        if times.shape[1] > 1:
+            whole = layout.spread(whole)
         # fmt: off
-        tokens, grid = self.embed(latents, t)                           # [B, N, D] and their Grid
-        turn = self._rotary(grid, latents.device)                       # cos and sin [N, head_dim / 2]
-        tokens = tokens + self.place(torch.cat(turn, dim=-1))           # rotary alone sees only differences
-        times = token_times(t, latents.shape[2:], self.embed.tubelet)   # [B, 1 or N]
-        signal = self.signal(times, text.whole)                         # [B, 1 or N, D]
-        modulation = self.modulation(signal)                            # [B, 1 or N, 6 D]
-        prompt = self.read(text)                                        # [B, L + 1, D] and mask
-        for block in self.blocks:
-            tokens = block(tokens, grid, turn, modulation, prompt)      # [B, N, D]
-        prediction = self.unembed(tokens, grid, signal)                 # [B, P C, f, h, w]
+        turn = rotary(layout.positions, config.head_dim, config.rope_base)     # cos and sin [N, head_dim / 2]
+        tokens = self.embed(pieces)                                            # [B, N, D]
+        tokens = tokens + self.place(torch.cat(turn, dim=-1))                  # rotary alone sees only differences
+        signal = self.signal(times, whole)                                     # [S, 1, D] or [B, N, D]
+        modulation = layout.spread(self.modulation(signal))                    # [B, 1 or N, 6 D]
+        prompt = self.read(text)                                               # [S, L + 1, D] and mask
+        for block, views in zip(self.blocks, plan.views, strict=True):
+            tokens = block(tokens, turn, modulation, prompt, plan.samples, views)  # [B, N, D]
+        return self.unembed(tokens, layout.spread(signal))                     # [B, N, P C volume]
         # fmt: on
-        return prediction.to(latents.dtype)
 
-    def _rotary(self, grid: Grid, device: torch.device) -> Rotary:
-        config = self.config
-        centres = positions(grid, config.tubelet, config.frames_per_latent, config.pixels_per_latent, device)
-        return rotary(centres, config.head_dim, config.rope_base)
-
-    def _check(self, latents: Tensor, t: Tensor, text: Text) -> None:
-        channels, text_width = self.config.latent_channels, self.config.text_width
+    def _check(self, latents: Tensor, t: Tensor) -> None:
+        channels = self.config.latent_channels
         if latents.dim() != 5 or latents.shape[1] != channels:
             raise InputError(
                 f"latents of shape {tuple(latents.shape)}, but this model takes [B, {channels}, f, h, w]; "
@@ -116,13 +188,16 @@ class VideoTransformer(nn.Module):
             raise InputError(
                 f"t of shape {tuple(t.shape)} is ambiguous; give [B, 1, 1, 1, 1] or [B, 1, f, h, w]"
             )
+
+    def _check_text(self, text: Text, videos: int) -> None:
+        text_width = self.config.text_width
         if text.tokens.shape[-1] != text_width:
             raise InputError(
                 f"text of width {text.tokens.shape[-1]}, but this model reads {text_width}; use the text "
                 "encoder it was trained with, or set text_width"
             )
-        if len(text) != len(latents):
-            raise InputError(f"{len(text)} prompts for {len(latents)} videos; give one prompt for each")
+        if len(text) != videos:
+            raise InputError(f"{len(text)} prompts for {videos} videos; give one prompt for each")
 
 
 def num_parameters(config: TransformerConfig) -> int:
@@ -137,14 +212,17 @@ def flops(config: TransformerConfig, latent_shape: tuple[int, int, int, int], te
     `latent_shape` is (C, f, h, w); every latent has the same time, and `text_tokens` counts padding too.
     Training costs three times as much.
     """
-    grid, folding = grid_of(latent_shape[1:], config.tubelet), FOLDINGS[config.attention]
+    grid = grid_of(latent_shape[1:], config.tubelet)
+    plan = plan_of(config, (grid,), torch.device("cpu"))
     width, text_width, tokens, states = config.width, config.text_width, grid.tokens, text_tokens + 1
     patch = config.latent_channels * volume(config.tubelet)
     patches = (1 + config.predictions) * patch  # in and out
     signal = TIME_FEATURES * width + width**2 + text_width * width + 6 * width**2 + 2 * width**2
     ends = tokens * width * (patches + volume(config.tubelet) + config.head_dim)
     ends += text_tokens * text_width * width
-    attending = len(folding.attentions) * 4 * tokens * width**2 + 2 * tokens * folding.keys(grid) * width
+    # Each view has its share of the heads; a pair costs two products, query by key and weight by value.
+    seeing = sum(2 * view.pairs * width // len(views) for views in plan.views for view in views)
+    attending = 4 * tokens * width**2
     reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
     thinking = 2 * config.mlp_ratio * tokens * width**2
-    return 2 * (signal + ends + config.depth * (attending + reading + thinking))
+    return 2 * (signal + ends + seeing + config.depth * (attending + reading + thinking))

@@ -1,6 +1,6 @@
 """Door 3: latents [B, C, f, h, w] <-> tokens [B, N, D], one token for each tubelet of latents."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,8 +13,7 @@ from tubelet.model.linear import Linear
 Tubelet = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """How many tokens lie along time, height and width, and so how they are numbered: columns fastest."""
 
     frames: int
@@ -79,20 +78,25 @@ def join(pieces: Tensor, grid: Grid, tubelet: Tubelet) -> Tensor:
     )
 
 
+def marked(latents: Tensor, t: Tensor, tubelet: Tubelet) -> Tensor:
+    """Latents [B, C, f, h, w] cut into pieces [B, N, (C + 1) * volume of a tubelet]; the last channel is 1 where known.
+
+    A latent is known where its time is 0; t broadcasts to [B, 1, f, h, w].
+    """
+    known = (t == 0).to(latents.dtype).expand_as(latents[:, :1])
+    return cut(torch.cat([latents, known], dim=1), tubelet)
+
+
 class Embed(nn.Module):
-    """Latents and whether each is known -> tokens. A latent is known where its time is 0."""
+    """Latents and whether each is known -> tokens."""
 
     def __init__(self, channels: int, width: int, tubelet: Tubelet) -> None:
         super().__init__()
-        self.tubelet = tubelet
         self.project = Linear((channels + 1) * volume(tubelet), width)
 
-    def forward(self, latents: Tensor, t: Tensor) -> tuple[Tensor, Grid]:
-        """[B, C, f, h, w] and t that broadcasts to [B, 1, f, h, w] -> tokens [B, N, D] and their grid."""
-        grid = grid_of(tuple(latents.shape[2:]), self.tubelet)
-        known = (t == 0).to(latents.dtype).expand_as(latents[:, :1])
-        pieces = cut(torch.cat([latents, known], dim=1), self.tubelet)  # [B, N, (C + 1) * volume]
-        return self.project(pieces), grid  # [B, N, D]
+    def forward(self, pieces: Tensor) -> Tensor:
+        """Pieces [B, N, (C + 1) * volume], as `marked` cuts them -> tokens [B, N, D]."""
+        return self.project(pieces)
 
 
 class Unembed(nn.Module):
@@ -100,13 +104,12 @@ class Unembed(nn.Module):
 
     def __init__(self, channels: int, width: int, tubelet: Tubelet) -> None:
         super().__init__()
-        self.tubelet = tubelet
         self.norm = FinalNorm(width)
         self.project = Linear(width, channels * volume(tubelet), zero=True)
 
-    def forward(self, tokens: Tensor, grid: Grid, signal: Tensor) -> Tensor:
-        """[B, N, D] and the signal [B, 1 or N, D] -> [B, C, f, h, w]."""
-        return join(self.project(self.norm(tokens, signal)), grid, self.tubelet)
+    def forward(self, tokens: Tensor, signal: Tensor) -> Tensor:
+        """[B, N, D] and the signal [B, 1 or N, D] -> pieces [B, N, C * volume] for `join`."""
+        return self.project(self.norm(tokens, signal))
 
 
 def volume(tubelet: Tubelet) -> int:

@@ -194,9 +194,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return None
         return _value(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(f"{where!r} must be a list, not {value!r}")
         open_ended = arguments[-1] is ...
+        if not isinstance(value, list | tuple):
+            if not open_ended:
+                raise InputError(f"{where!r} must be a list, not {value!r}")
+            value = (value,)  # a lone value is a list of one
         if not open_ended and len(value) != len(arguments):
             raise InputError(f"{where!r} needs {len(arguments)} values, not {len(value)}")
         return tuple(_value(arguments[0 if open_ended else i], item, where) for i, item in enumerate(value))
