@@ -1,5 +1,6 @@
 """The denoiser: TransformerConfig, and a forward that reads like a recipe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -156,6 +157,35 @@ class VideoTransformer(nn.Module):
         pieces, times = marked(latents, t, tubelet), token_times(t, size, tubelet)
         predicted = self.predict(pieces, times, text, plan_of(self.config, (grid,), latents.device))
         return join(predicted, grid, tubelet).to(latents.dtype)
+
+    def packed(self, latents: Sequence[Tensor], t: Sequence[Tensor] | Tensor, text: Text) -> list[Tensor]:
+        """S samples [C, f, h, w] of any sizes, S times, S prompts -> their predictions [P C, f, h, w].
+
+        Each is what `forward` makes of it alone, up to rounding: all tokens go through the layers in one row without
+        padding, and none sees another sample's. A time is a number (a t of [S] gives each one) or broadcasts to
+        [1, f, h, w]. Samples of equal size go as a batch. Raises InputError for shapes that do not fit.
+        """
+        self._check_text(text, len(latents))
+        if len(t) != len(latents) or not len(latents):
+            raise InputError(f"{len(t)} times for {len(latents)} videos; give one for each, and at least one")
+        samples, times = [x[None] for x in latents], [x[None] if x.dim() else x for x in t]
+        for x, time in zip(samples, times, strict=True):
+            self._check(x, time)
+        tubelet = self.config.tubelet
+        sizes = [tuple(x.shape[2:]) for x in samples]
+        grids = [grid_of(size, tubelet) for size in sizes]
+        order = sorted(range(len(grids)), key=lambda i: (grids[i].tokens, grids[i]))  # as plan_of wants it
+        row = tuple(grids[i] for i in order)
+        plan = plan_of(self.config, row if len(set(row)) > 1 else row[:1], latents[0].device)
+        pieces = plan.layout.join([marked(samples[i], times[i], tubelet) for i in order])
+        each = [token_times(times[i], sizes[i], tubelet) for i in order]  # [1, 1 or N] of each sample
+        if all(time.shape[1] == 1 for time in each):
+            when = torch.cat(each)
+        else:
+            when = plan.layout.join([time.expand(1, g.tokens) for time, g in zip(each, row, strict=True)])
+        parts = plan.layout.split(self.predict(pieces, when, text[order], plan))
+        found = {i: join(part, grids[i], tubelet)[0] for i, part in zip(order, parts, strict=True)}
+        return [found[i].to(x.dtype) for i, x in enumerate(latents)]
 
     def predict(self, pieces: Tensor, times: Tensor, text: Text, plan: Plan) -> Tensor:
         """Rows of pieces [B, N, ...] (see `marked`), S times [S, 1] or one each [B, N], S prompts -> [B, N, ...].
