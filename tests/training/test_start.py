@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from training.runs import codec_run, denoiser_run, go
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import codec_of, encoder_hash
 from tubelet.autoencoder.objective import CodecObjective
 from tubelet.errors import InputError
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
+from tubelet.sampling.pipeline import DEFAULT
 from tubelet.training.codec_task import CodecTask
 from tubelet.training.config import CodecRun, LoopConfig
 from tubelet.training.denoiser_task import DenoiserTask
@@ -35,6 +38,18 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path, codec):
     begun = DenoiserTask(run, Log(tmp_path / "two")).model.state_dict()
     for name, value in part_of(str(final), "transformer").tensors.items():
         assert torch.equal(begun[name], value.float())
+
+
+def test_a_run_begins_with_the_weights_that_ship():
+    """They are older than some fields of the config and than the names of their attentions."""
+    model = VideoTransformer(TransformerConfig())
+    take_weights(model, model.config, "default", "transformer")
+    shipped = load_file(DEFAULT / "transformer" / "model.safetensors")
+    assert "blocks.7.attentions.all.qkv.weight" in shipped
+    own = model.state_dict()
+    assert len(own) == len(shipped)
+    for name, value in shipped.items():
+        assert torch.equal(own[name.replace("attentions.all", "attention")], value.float())
 
 
 def test_another_model_s_weights_are_refused_by_the_field_that_differs(tmp_path, codec):

@@ -1,7 +1,5 @@
 """Weights that a run begins with: those of another run's checkpoint."""
 
-import dataclasses
-import json
 from typing import Any
 
 from torch import nn
@@ -10,6 +8,7 @@ from tubelet import checkpoint
 from tubelet.checkpoint import Part
 from tubelet.errors import InputError
 from tubelet.sampling.pipeline import DEFAULT
+from tubelet.training.config import from_dict, to_dict
 
 
 def part_of(name: str, part: str) -> Part:
@@ -28,11 +27,12 @@ def take_weights(model: nn.Module, config: Any, name: str, part: str) -> None:
     InputError names the first field in which the two differ.
     """
     found = part_of(name, part)
-    own = json.loads(json.dumps(dataclasses.asdict(config)))
-    for key, value in own.items():
-        if found.config.get(key) != value:
+    # Read as a config, so that fields which are newer than the checkpoint have their defaults.
+    theirs = to_dict(from_dict(type(config), found.config))
+    for key, value in to_dict(config).items():
+        if theirs[key] != value:
             raise InputError(
-                f"{name} has {part} {key} {found.config.get(key)}, this run {value}; set it to the checkpoint's "
+                f"{name} has {part} {key} {theirs[key]}, this run {value}; set it to the checkpoint's "
                 "or start from another"
             )
     model.load_state_dict({key: value.float() for key, value in found.tensors.items()})
