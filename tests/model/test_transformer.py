@@ -126,7 +126,8 @@ def test_flops_by_formula_are_the_flops_counted(folding, tubelet):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_preset_weighs_what_it_says(name):
-    model = VideoTransformer(preset(name))
+    with torch.device("meta"):  # the largest would take 5 GB
+        model = VideoTransformer(preset(name))
     assert sum(parameter.numel() for parameter in model.parameters()) == SIZES[name][-1]
     assert num_parameters(preset(name)) == SIZES[name][-1]
 
