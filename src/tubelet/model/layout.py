@@ -31,22 +31,9 @@ class Layout(NamedTuple):
         """Frames, rows and columns of the grid each token belongs to, int64 [N, 3]."""
         return torch.tensor(self.grids, device=self.sample.device)[self.sample]
 
-    def join(self, samples: Sequence[Tensor]) -> Tensor:
-        """Tokens of each sample, [1, N, X] of its own N, -> rows [B, N, X]."""
-        return torch.cat(list(samples), dim=0 if len(self.grids) == 1 else 1)
-
     def split(self, rows: Tensor) -> Sequence[Tensor]:
-        """The inverse of `join`."""
-        if len(self.grids) == 1:
-            return rows.split(1)
+        """A packed row [1, N, X] -> the tokens of each sample, [1, N, X] of its own N."""
         return rows.split([grid.tokens for grid in self.grids], dim=1)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """One vector for each sample [S, 1, X] -> one for each token of a packed row [1, N, X]; others as they are."""
-        if len(self.grids) == 1 or values.shape[1] > 1:
-            return values
-        each = zip(values, self.grids, strict=True)
-        return torch.cat([value.expand(grid.tokens, -1) for value, grid in each])[None]
 
     def to(self, device: torch.device | str) -> "Layout":
         """Moved to a device."""

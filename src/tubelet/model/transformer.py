@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from tubelet.errors import InputError, near_miss
 from tubelet.model.blocks import Block, ReadPrompt
-from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal, token_times
+from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal
 from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
 from tubelet.model.groups import Groups, groups
 from tubelet.model.layout import Layout, layout_of
 from tubelet.model.linear import Linear
 from tubelet.model.positions import axis_pairs, rotary
+from tubelet.model.times import Times, pack, times_of
 from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
 from tubelet.shapes import Text
 
@@ -154,7 +155,7 @@ class VideoTransformer(nn.Module):
         self._check_text(text, len(latents))
         size, tubelet = tuple(latents.shape[2:]), self.config.tubelet
         grid = grid_of(size, tubelet)
-        pieces, times = marked(latents, t, tubelet), token_times(t, size, tubelet)
+        pieces, times = marked(latents, t, tubelet), times_of(t, size, tubelet)
         predicted = self.predict(pieces, times, text, plan_of(self.config, (grid,), latents.device))
         return join(predicted, grid, tubelet).to(latents.dtype)
 
@@ -171,40 +172,38 @@ class VideoTransformer(nn.Module):
         samples, times = [x[None] for x in latents], [x[None] if x.dim() else x for x in t]
         for x, time in zip(samples, times, strict=True):
             self._check(x, time)
-        tubelet = self.config.tubelet
-        sizes = [tuple(x.shape[2:]) for x in samples]
+        sizes, tubelet = [tuple(x.shape[1:]) for x in latents], self.config.tubelet
+        if len(set(sizes)) == 1:
+            when = torch.cat(
+                [x.view(1, 1, 1, 1, 1) if x.dim() == 0 else x for x in torch.broadcast_tensors(*times)]
+            )
+            batch = self.forward(torch.cat(samples), when, text)
+            return [prediction.to(x.dtype) for prediction, x in zip(batch, latents, strict=True)]
         grids = [grid_of(size, tubelet) for size in sizes]
         order = sorted(range(len(grids)), key=lambda i: (grids[i].tokens, grids[i]))  # as plan_of wants it
-        row = tuple(grids[i] for i in order)
-        plan = plan_of(self.config, row if len(set(row)) > 1 else row[:1], latents[0].device)
-        pieces = plan.layout.join([marked(samples[i], times[i], tubelet) for i in order])
-        each = [token_times(times[i], sizes[i], tubelet) for i in order]  # [1, 1 or N] of each sample
-        if all(time.shape[1] == 1 for time in each):
-            when = torch.cat(each)
-        else:
-            when = plan.layout.join([time.expand(1, g.tokens) for time, g in zip(each, row, strict=True)])
+        plan = plan_of(self.config, tuple(grids[i] for i in order), latents[0].device)
+        pieces = torch.cat([marked(samples[i], times[i], tubelet) for i in order], dim=1)
+        when = pack([times_of(times[i], sizes[i], tubelet) for i in order])
         parts = plan.layout.split(self.predict(pieces, when, text[order], plan))
         found = {i: join(part, grids[i], tubelet)[0] for i, part in zip(order, parts, strict=True)}
         return [found[i].to(x.dtype) for i, x in enumerate(latents)]
 
-    def predict(self, pieces: Tensor, times: Tensor, text: Text, plan: Plan) -> Tensor:
-        """Rows of pieces [B, N, ...] (see `marked`), S times [S, 1] or one each [B, N], S prompts -> [B, N, ...].
+    def predict(self, pieces: Tensor, times: Times, text: Text, plan: Plan) -> Tensor:
+        """Rows of pieces [B, N, ...] (see `marked`), their times and S prompts -> [B, N, ...].
 
         Every row is a sample and S is B, or B is 1 and its S samples lie as `plan` says.
         """
-        layout, config, whole = plan.layout, self.config, text.whole[:, None]  # [S, 1, E]
-        if times.shape[1] > 1:
-            whole = layout.spread(whole)
+        layout, config = plan.layout, self.config
         # fmt: off
         turn = rotary(layout.positions, config.head_dim, config.rope_base)     # cos and sin [N, head_dim / 2]
         tokens = self.embed(pieces)                                            # [B, N, D]
         tokens = tokens + self.place(torch.cat(turn, dim=-1))                  # rotary alone sees only differences
-        signal = self.signal(times, whole)                                     # [S, 1, D] or [B, N, D]
-        modulation = layout.spread(self.modulation(signal))                    # [B, 1 or N, 6 D]
+        signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
+        modulation = self.modulation(signal)                                   # [B, K, 6 D]
         prompt = self.read(text)                                               # [S, L + 1, D] and mask
         for block, views in zip(self.blocks, plan.views, strict=True):
-            tokens = block(tokens, turn, modulation, prompt, plan.samples, views)  # [B, N, D]
-        return self.unembed(tokens, layout.spread(signal))                     # [B, N, P C volume]
+            tokens = block(tokens, turn, modulation, times, prompt, plan.samples, views)  # [B, N, D]
+        return self.unembed(tokens, signal, times)                             # [B, N, P C volume]
         # fmt: on
 
     def _check(self, latents: Tensor, t: Tensor) -> None:
