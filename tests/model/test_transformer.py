@@ -15,8 +15,8 @@ from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
 from tubelet.model.times import Part, Times
+from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
 from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
 

@@ -102,7 +102,7 @@ def times_of(t: Tensor, size: Sequence[int], tubelet: tuple[int, int, int]) -> T
     return Times(levels, (Part(2, tokens, torch.stack((~known, known), dim=-1).float()),))
 
 
-@torch.compiler.disable
+@torch.compiler.disable()
 def _known_or_at_one_time(times: Tensor) -> bool:
     """Whether all tokens of every sample are at its latest time or at 0: [B, N] -> bool."""
     return bool(((times == 0) | (times == times.amax(1, keepdim=True))).all())
