@@ -84,7 +84,7 @@ class Block(nn.Module):
         samples: the tokens that read the same prompt; views: those that see each other, see SelfAttention.
         """
         steer = (modulation + self.table).to(tokens.dtype)  # [B, K, 6 D]
-        steer = times.spread(steer).chunk(6, dim=-1)  # six of [B, 1 or N, D]
+        steer = [times.spread(part) for part in steer.chunk(6, dim=-1)]  # six of [B, 1 or N, D]
         seen = self.attention(modulate(tokens, *steer[:2]), turn, views)
         tokens = torch.addcmul(tokens, steer[2], seen)
         tokens = tokens + self.read(tokens, *prompt, samples)

@@ -66,5 +66,5 @@ class FinalNorm(nn.Module):
     def forward(self, tokens: Tensor, signal: Tensor, times: Times) -> Tensor:
         """Tokens [B, N, D], the signal of each level [B, K, D] and which token has which -> [B, N, D]."""
         steer = self.project(F.silu(signal)).to(tokens.dtype)  # [B, K, 2 D]
-        shift, scale = times.spread(steer).chunk(2, dim=-1)
+        shift, scale = (times.spread(part) for part in steer.chunk(2, dim=-1))
         return modulate(tokens, shift, scale)
