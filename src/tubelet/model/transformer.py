@@ -109,7 +109,6 @@ class Plan(NamedTuple):
 References = tuple[tuple[Place, ...], ...]  # of each sample of a row
 
 
-@torch.compiler.assume_constant_result
 def plan_of(
     config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device, references: References = ()
 ) -> Plan:
@@ -119,6 +118,10 @@ def plan_of(
     kept for the next call with the same arguments. A compiled model takes it as a constant: making it depends on data.
     """
     return _plan(config, grids, device, references)
+
+
+# As torch.compiler.assume_constant_result does, which first imports the compiler: seconds, and a trace in os.environ.
+setattr(plan_of, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @lru_cache(maxsize=16)  # for a long packed row, each is megabytes
