@@ -95,17 +95,11 @@ def times_of(t: Tensor, size: Sequence[int], tubelet: tuple[int, int, int]) -> T
         chosen = torch.eye(frames, device=t.device).repeat_interleave(rows * columns, dim=0)[None]
         return Times(levels, (Part(frames, tokens, chosen),))
     each = token_times(t, size, tubelet)
-    if not _known_or_at_one_time(each):
+    latest, known = each.amax(1, keepdim=True), each == 0
+    if not (known | (each == latest)).all():
         return Times(each, (Part(tokens, tokens),))
-    known = each == 0
-    levels = torch.cat((each.amax(1, keepdim=True), each.new_zeros(len(each), 1)), dim=1)
+    levels = torch.cat((latest, torch.zeros_like(latest)), dim=1)
     return Times(levels, (Part(2, tokens, torch.stack((~known, known), dim=-1).float()),))
-
-
-@torch.compiler.disable()
-def _known_or_at_one_time(times: Tensor) -> bool:
-    """Whether all tokens of every sample are at its latest time or at 0: [B, N] -> bool."""
-    return bool(((times == 0) | (times == times.amax(1, keepdim=True))).all())
 
 
 def pack(times: Sequence[Times]) -> Times:
