@@ -205,9 +205,7 @@ class VideoTransformer(nn.Module):
                     f"{len(values)} {name} for {len(latents)} videos; give one for each, and at least one"
                 )
         times = [x[None] if x.dim() else x for x in t]
-        asides = [[Reference(x[None], frame) for x, frame in each] for each in references] or [[]] * len(
-            times
-        )
+        asides = [[Reference(x[None], frame) for x, frame in own] for own in references or [()] * len(times)]
         given = zip(latents, times, asides, strict=True)
         each = [self._sample(x[None], time, aside) for x, time, aside in given]
         if len({sample.grid for sample in each}) == 1 and not any(asides):
@@ -220,10 +218,10 @@ class VideoTransformer(nn.Module):
         plan = plan_of(self.config, tuple(sample.grid for sample in row), latents[0].device, places)
         pieces = torch.cat([sample.pieces for sample in row], dim=1)
         predicted = self.predict(pieces, pack([sample.times for sample in row]), text[order], plan)
-        found = dict(zip(order, plan.layout.split(predicted), strict=True))
-        return [
-            join(found[i], each[i].grid, self.config.tubelet)[0].to(x.dtype) for i, x in enumerate(latents)
-        ]
+        parts = zip(row, plan.layout.split(predicted), strict=True)
+        videos = [join(part, sample.grid, self.config.tubelet)[0] for sample, part in parts]
+        found = dict(zip(order, videos, strict=True))
+        return [found[i].to(x.dtype) for i, x in enumerate(latents)]
 
     def predict(self, pieces: Tensor, times: Times, text: Text, plan: Plan) -> Tensor:
         """Rows of pieces [B, N, ...] (see `marked`), their times and S prompts -> [B, N, ...], without references.
