@@ -15,6 +15,7 @@ from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
+from tubelet.model.times import Part, Times
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
 from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
@@ -27,8 +28,9 @@ def test_a_fresh_block_changes_nothing(folding):
     config = replace(SMALL, attention=(folding,))
     plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
     turn, prompt = rotary(plan.layout.positions, 12, 100.0), ReadPrompt(10, 24)(random_text(2))
+    times = Times(torch.rand(2, 1), (Part(1, 12),))
     for views in plan.views:
-        changed = Block(24, 2, 4)(tokens, turn, torch.zeros(2, 1, 144), prompt, plan.samples, views)
+        changed = Block(24, 2, 4)(tokens, turn, torch.zeros(2, 1, 144), times, prompt, plan.samples, views)
         assert torch.equal(changed, tokens)
 
 

@@ -12,6 +12,7 @@ from tubelet.model.conditioning import modulate
 from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
 from tubelet.model.positions import Rotary
+from tubelet.model.times import Times
 from tubelet.shapes import Text
 
 
@@ -73,15 +74,17 @@ class Block(nn.Module):
         tokens: Tensor,
         turn: Rotary,
         modulation: Tensor,
+        times: Times,
         prompt: Prompt,
         samples: Groups,
         views: Sequence[Groups | Tensor],
     ) -> Tensor:
-        """Tokens [B, N, D], modulation [B, 1 or N, 6 D] -> [B, N, D].
+        """Tokens [B, N, D], the modulation of each level of their times [B, K, 6 D] -> [B, N, D].
 
         samples: the tokens that read the same prompt; views: those that see each other, see SelfAttention.
         """
-        steer = (modulation + self.table).to(tokens.dtype).chunk(6, dim=-1)  # six of [B, 1 or N, D]
+        steer = (modulation + self.table).to(tokens.dtype)  # [B, K, 6 D]
+        steer = [times.spread(part) for part in steer.chunk(6, dim=-1)]  # six of [B, 1 or N, D]
         seen = self.attention(modulate(tokens, *steer[:2]), turn, views)
         tokens = torch.addcmul(tokens, steer[2], seen)
         tokens = tokens + self.read(tokens, *prompt, samples)

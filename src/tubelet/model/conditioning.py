@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.model.linear import Linear
+from tubelet.model.times import Times
 
 TIME_FEATURES = 256
 PERIODS = 10_000.0  # the slowest wave; made for the steps 1 .. 1000 of DDPM, hence 1000 t
@@ -20,19 +21,6 @@ def time_features(t: Tensor) -> Tensor:
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 
-def token_times(t: Tensor, size: tuple[int, ...], tubelet: tuple[int, int, int]) -> Tensor:
-    """The time of each token, the latest among its latents: [B, 1, f, h, w], broadcastable -> [B, N].
-
-    A t that is constant in each sample stays [B, 1], which spares computing a modulation for each token.
-    """
-    if t.dim() == 0 or t[0, 0].numel() == 1:
-        return t.reshape(-1, 1)
-    t = t[:, 0].expand(-1, *size)  # [B, f, h, w]
-    for axis, part in enumerate(tubelet):
-        t = t.unflatten(axis + 1, (-1, part)).amax(axis + 2)
-    return t.flatten(1)  # [B, N]
-
-
 class Signal(nn.Module):
     """What steers every block: an embedding of time plus one of the whole prompt."""
 
@@ -43,7 +31,7 @@ class Signal(nn.Module):
         self.whole = Linear(text_width, width, bias=False)  # time_out has the bias
 
     def forward(self, times: Tensor, whole: Tensor) -> Tensor:
-        """Times [B, 1 or N] and prompts [B, 1 or N, E] -> [B, 1 or N, D]."""
+        """Levels of time [B, K] and prompts [B, 1 or K, E] -> [B, K, D]."""
         time = self.time_out(F.silu(self.time_in(time_features(times))))
         return time + self.whole(whole)
 
@@ -59,7 +47,7 @@ class Modulation(nn.Module):
         self.project = Linear(width, 6 * width, bias=False, zero=True)  # the tables are the biases
 
     def forward(self, signal: Tensor) -> Tensor:
-        """[B, 1 or N, D] -> [B, 1 or N, 6 D]."""
+        """[B, K, D] -> [B, K, 6 D]."""
         return self.project(F.silu(signal))
 
 
@@ -75,7 +63,8 @@ class FinalNorm(nn.Module):
         super().__init__()
         self.project = Linear(width, 2 * width, zero=True)
 
-    def forward(self, tokens: Tensor, signal: Tensor) -> Tensor:
-        """[B, N, D] and [B, 1 or N, D] -> [B, N, D]."""
-        shift, scale = self.project(F.silu(signal)).to(tokens.dtype).chunk(2, dim=-1)
+    def forward(self, tokens: Tensor, signal: Tensor, times: Times) -> Tensor:
+        """Tokens [B, N, D], the signal of each level [B, K, D] and which token has which -> [B, N, D]."""
+        steer = self.project(F.silu(signal)).to(tokens.dtype)  # [B, K, 2 D]
+        shift, scale = (times.spread(part) for part in steer.chunk(2, dim=-1))
         return modulate(tokens, shift, scale)

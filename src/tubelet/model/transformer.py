@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from tubelet.errors import InputError, near_miss
 from tubelet.model.blocks import Block, ReadPrompt
-from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal, token_times
+from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal
 from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
 from tubelet.model.groups import Groups, groups
 from tubelet.model.layout import Layout, layout_of
 from tubelet.model.linear import Linear
 from tubelet.model.positions import axis_pairs, rotary
+from tubelet.model.references import Place, Reference, place_of, tokens_of
+from tubelet.model.times import Times, pack, times_of
 from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
 from tubelet.shapes import Text
 
@@ -104,20 +106,31 @@ class Plan(NamedTuple):
     views: tuple[tuple[Groups, ...], ...]
 
 
-@torch.compiler.assume_constant_result
-def plan_of(config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device) -> Plan:
+References = tuple[tuple[Place, ...], ...]  # of each sample of a row
+
+
+def plan_of(
+    config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device, references: References = ()
+) -> Plan:
     """The plan of a row of samples with these grids; one grid serves a batch of equal samples.
 
     The samples must lie in the order of their sizes, since no token moves to find its prompt; else ValueError. It is
     kept for the next call with the same arguments. A compiled model takes it as a constant: making it depends on data.
     """
-    return _plan(config, grids, device)
+    return _plan(config, grids, device, references)
+
+
+# As torch.compiler.assume_constant_result does, which first imports the compiler: seconds, and a trace in os.environ.
+setattr(plan_of, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @lru_cache(maxsize=16)  # for a long packed row, each is megabytes
-def _plan(config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device) -> Plan:
+def _plan(
+    config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device, references: References
+) -> Plan:
     with torch.inference_mode(False):  # a gradient may want it later, and cannot keep a tensor of that mode
-        layout = layout_of(grids, config.tubelet, config.frames_per_latent, config.pixels_per_latent)
+        scale = (config.tubelet, config.frames_per_latent, config.pixels_per_latent)
+        layout = layout_of(grids, *scale, references)
         samples = groups(layout.sample)
         if samples.order is not None:
             raise ValueError(f"the samples of {grids} must lie in the order of their numbers of tokens")
@@ -125,6 +138,20 @@ def _plan(config: TransformerConfig, grids: tuple[Grid, ...], device: torch.devi
         seen = {name: groups(VIEWS[name](layout, config.window)).to(device) for name in names}
         views = tuple(tuple(seen[name] for name in layer) for layer in config.views)
         return Plan(layout.to(device), samples, views)
+
+
+class Sample(NamedTuple):
+    """Samples of one size as the layers take them: the pieces and times of a video's tokens and its references'."""
+
+    grid: Grid
+    references: tuple[Place, ...]
+    pieces: Tensor
+    times: Times
+
+    @property
+    def order(self) -> tuple[int, Grid, tuple[Place, ...]]:
+        """By which samples are sorted in a packed row, as plan_of wants it."""
+        return tokens_of(self.grid, self.references), self.grid, self.references
 
 
 class VideoTransformer(nn.Module):
@@ -142,70 +169,92 @@ class VideoTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.unembed = Unembed(config.predictions * config.latent_channels, width, config.tubelet)
 
-    def forward(self, latents: Tensor, t: Tensor, text: Text) -> Tensor:
+    def forward(self, latents: Tensor, t: Tensor, text: Text, references: Sequence[Reference] = ()) -> Tensor:
         """[B, C, f, h, w], t in [0, 1] that broadcasts to [B, 1, f, h, w], B prompts -> [B, P C, f, h, w].
 
         P is config.predictions: all channels of the first prediction come before those of the second.
         Latents at time 0 are known content; a token with any unknown latent has the time of that one. A t
-        of [B, 1, 1, 1, 1] is the fast way to say one time for each sample. Under bfloat16 autocast the tokens
-        are bfloat16 from end to end. Raises InputError for shapes that do not fit.
+        of [B, 1, 1, 1, 1] is the fast way to say one time for each sample, see `times_of` for others. References are
+        known content beside the video, which its tokens see and for which nothing is predicted. Under bfloat16
+        autocast the tokens are bfloat16 from end to end. Raises InputError for shapes that do not fit.
         """
-        self._check(latents, t)
         self._check_text(text, len(latents))
-        size, tubelet = tuple(latents.shape[2:]), self.config.tubelet
-        grid = grid_of(size, tubelet)
-        pieces, times = marked(latents, t, tubelet), token_times(t, size, tubelet)
-        predicted = self.predict(pieces, times, text, plan_of(self.config, (grid,), latents.device))
-        return join(predicted, grid, tubelet).to(latents.dtype)
+        sample = self._sample(latents, t, references)
+        plan = plan_of(self.config, (sample.grid,), latents.device, (sample.references,))
+        predicted = self.predict(sample.pieces, sample.times, text, plan)
+        return join(predicted, sample.grid, self.config.tubelet).to(latents.dtype)
 
-    def packed(self, latents: Sequence[Tensor], t: Sequence[Tensor] | Tensor, text: Text) -> list[Tensor]:
+    def packed(
+        self,
+        latents: Sequence[Tensor],
+        t: Sequence[Tensor] | Tensor,
+        text: Text,
+        references: Sequence[Sequence[Reference]] = (),
+    ) -> list[Tensor]:
         """S samples [C, f, h, w] of any sizes, S times, S prompts -> their predictions [P C, f, h, w].
 
         Each is what `forward` makes of it alone, up to rounding: all tokens go through the layers in one row without
         padding, and none sees another sample's. A time is a number (a t of [S] gives each one) or broadcasts to
-        [1, f, h, w]. Samples of equal size go as a batch. Raises InputError for shapes that do not fit.
+        [1, f, h, w]; references of latents [C, f', h', w'] are given for each sample, or for none. Samples of equal
+        size without references go as a batch. Raises InputError for shapes that do not fit.
         """
         self._check_text(text, len(latents))
-        if len(t) != len(latents) or not len(latents):
-            raise InputError(f"{len(t)} times for {len(latents)} videos; give one for each, and at least one")
-        samples, times = [x[None] for x in latents], [x[None] if x.dim() else x for x in t]
-        for x, time in zip(samples, times, strict=True):
-            self._check(x, time)
-        tubelet = self.config.tubelet
-        sizes = [tuple(x.shape[2:]) for x in samples]
-        grids = [grid_of(size, tubelet) for size in sizes]
-        order = sorted(range(len(grids)), key=lambda i: (grids[i].tokens, grids[i]))  # as plan_of wants it
-        row = tuple(grids[i] for i in order)
-        plan = plan_of(self.config, row if len(set(row)) > 1 else row[:1], latents[0].device)
-        pieces = plan.layout.join([marked(samples[i], times[i], tubelet) for i in order])
-        each = [token_times(times[i], sizes[i], tubelet) for i in order]  # [1, 1 or N] of each sample
-        if all(time.shape[1] == 1 for time in each):
-            when = torch.cat(each)
-        else:
-            when = plan.layout.join([time.expand(1, g.tokens) for time, g in zip(each, row, strict=True)])
-        parts = plan.layout.split(self.predict(pieces, when, text[order], plan))
-        found = {i: join(part, grids[i], tubelet)[0] for i, part in zip(order, parts, strict=True)}
+        for name, values in (("times", t), ("lists of references", references or latents)):
+            if len(values) != len(latents) or not len(latents):
+                raise InputError(
+                    f"{len(values)} {name} for {len(latents)} videos; give one for each, and at least one"
+                )
+        times = [x[None] if x.dim() else x for x in t]
+        asides = [[Reference(x[None], frame) for x, frame in own] for own in references or [()] * len(times)]
+        given = zip(latents, times, asides, strict=True)
+        each = [self._sample(x[None], time, aside) for x, time, aside in given]
+        if len({sample.grid for sample in each}) == 1 and not any(asides):
+            when = [x if x.dim() else x.view(1, 1, 1, 1, 1) for x in torch.broadcast_tensors(*times)]
+            batch = self.forward(torch.stack(list(latents)), torch.cat(when), text)
+            return [prediction.to(x.dtype) for prediction, x in zip(batch, latents, strict=True)]
+        order = sorted(range(len(each)), key=lambda i: each[i].order)
+        row = [each[i] for i in order]
+        places = tuple(sample.references for sample in row)
+        plan = plan_of(self.config, tuple(sample.grid for sample in row), latents[0].device, places)
+        pieces = torch.cat([sample.pieces for sample in row], dim=1)
+        predicted = self.predict(pieces, pack([sample.times for sample in row]), text[order], plan)
+        parts = zip(row, plan.layout.split(predicted), strict=True)
+        videos = [join(part, sample.grid, self.config.tubelet)[0] for sample, part in parts]
+        found = dict(zip(order, videos, strict=True))
         return [found[i].to(x.dtype) for i, x in enumerate(latents)]
 
-    def predict(self, pieces: Tensor, times: Tensor, text: Text, plan: Plan) -> Tensor:
-        """Rows of pieces [B, N, ...] (see `marked`), S times [S, 1] or one each [B, N], S prompts -> [B, N, ...].
+    def predict(self, pieces: Tensor, times: Times, text: Text, plan: Plan) -> Tensor:
+        """Rows of pieces [B, N, ...] (see `marked`), their times and S prompts -> [B, N, ...], without references.
 
         Every row is a sample and S is B, or B is 1 and its S samples lie as `plan` says.
         """
-        layout, config, whole = plan.layout, self.config, text.whole[:, None]  # [S, 1, E]
-        if times.shape[1] > 1:
-            whole = layout.spread(whole)
+        layout, config = plan.layout, self.config
         # fmt: off
         turn = rotary(layout.positions, config.head_dim, config.rope_base)     # cos and sin [N, head_dim / 2]
         tokens = self.embed(pieces)                                            # [B, N, D]
         tokens = tokens + self.place(torch.cat(turn, dim=-1))                  # rotary alone sees only differences
-        signal = self.signal(times, whole)                                     # [S, 1, D] or [B, N, D]
-        modulation = layout.spread(self.modulation(signal))                    # [B, 1 or N, 6 D]
+        signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
+        modulation = self.modulation(signal)                                   # [B, K, 6 D]
         prompt = self.read(text)                                               # [S, L + 1, D] and mask
         for block, views in zip(self.blocks, plan.views, strict=True):
-            tokens = block(tokens, turn, modulation, prompt, plan.samples, views)  # [B, N, D]
-        return self.unembed(tokens, layout.spread(signal))                     # [B, N, P C volume]
+            tokens = block(tokens, turn, modulation, times, prompt, plan.samples, views)  # [B, N, D]
+        tokens, times = layout.videos(tokens), times.first([grid.tokens for grid in layout.grids])
+        return self.unembed(tokens, signal, times)                             # [B, N, P C volume]
         # fmt: on
+
+    def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference]) -> Sample:
+        self._check(latents, t)
+        size, config = tuple(latents.shape[2:]), self.config
+        grid, times = grid_of(size, config.tubelet), times_of(t, size, config.tubelet)
+        pieces = marked(latents, t, config.tubelet)
+        if not references:
+            return Sample(grid, (), pieces, times)
+        places = [place_of(each, latents, config.tubelet, config.frames_per_latent) for each in references]
+        known = [
+            marked(each.latents.to(latents.dtype), t.new_zeros(()), config.tubelet) for each in references
+        ]
+        times = times.followed_by_known(sum(place.grid.tokens for place in places))
+        return Sample(grid, tuple(places), torch.cat((pieces, *known), dim=1), times)
 
     def _check(self, latents: Tensor, t: Tensor) -> None:
         channels = self.config.latent_channels
@@ -236,23 +285,34 @@ def num_parameters(config: TransformerConfig) -> int:
         return sum(parameter.numel() for parameter in VideoTransformer(config).parameters())
 
 
-def flops(config: TransformerConfig, latent_shape: tuple[int, int, int, int], text_tokens: int) -> int:
+def flops(
+    config: TransformerConfig,
+    latent_shape: tuple[int, int, int, int],
+    text_tokens: int,
+    references: tuple[Place, ...] = (),
+    levels: int = 1,
+) -> int:
     """Floating-point operations of one forward of one clip, two for each multiply-add of a matrix product.
 
-    `latent_shape` is (C, f, h, w); every latent has the same time, and `text_tokens` counts padding too.
-    Training costs three times as much.
+    `latent_shape` is (C, f, h, w), `levels` how many different times its tokens have (see `times_of`), to which
+    references add one; `text_tokens` counts padding too. Training costs three times as much.
     """
     grid = grid_of(latent_shape[1:], config.tubelet)
-    plan = plan_of(config, (grid,), torch.device("cpu"))
-    width, text_width, tokens, states = config.width, config.text_width, grid.tokens, text_tokens + 1
-    patch = config.latent_channels * volume(config.tubelet)
-    patches = (1 + config.predictions) * patch  # in and out
-    signal = TIME_FEATURES * width + width**2 + text_width * width + 6 * width**2 + 2 * width**2
-    ends = tokens * width * (patches + volume(config.tubelet) + config.head_dim)
+    plan = plan_of(config, (grid,), torch.device("cpu"), (references,))
+    width, text_width, states = config.width, config.text_width, text_tokens + 1
+    patch, (tokens,) = config.latent_channels * volume(config.tubelet), plan.layout.tokens
+    one_each = levels == grid.tokens > 1
+    if references:
+        levels = tokens if one_each else levels + 1
+    signal = levels * (TIME_FEATURES * width + width**2 + 6 * width**2 + 2 * width**2) + text_width * width
+    spread = 0 if levels == 1 or one_each else levels * width  # for each number that a token is given
+    steering = spread * (2 * grid.tokens + 6 * config.depth * tokens)
+    ends = tokens * width * (patch + volume(config.tubelet) + config.head_dim)
+    ends += grid.tokens * width * config.predictions * patch
     ends += text_tokens * text_width * width
     # Each view has its share of the heads; a pair costs two products, query by key and weight by value.
     seeing = sum(2 * view.pairs * width // len(views) for views in plan.views for view in views)
     attending = 4 * tokens * width**2
     reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
     thinking = 2 * config.mlp_ratio * tokens * width**2
-    return 2 * (signal + ends + seeing + config.depth * (attending + reading + thinking))
+    return 2 * (signal + steering + ends + seeing + config.depth * (attending + reading + thinking))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tubelet.errors import InputError
 from tubelet.model.conditioning import FinalNorm
 from tubelet.model.linear import Linear
+from tubelet.model.times import Times
 
 Tubelet = tuple[int, int, int]
 
@@ -107,9 +108,9 @@ class Unembed(nn.Module):
         self.norm = FinalNorm(width)
         self.project = Linear(width, channels * volume(tubelet), zero=True)
 
-    def forward(self, tokens: Tensor, signal: Tensor) -> Tensor:
-        """[B, N, D] and the signal [B, 1 or N, D] -> pieces [B, N, C * volume] for `join`."""
-        return self.project(self.norm(tokens, signal))
+    def forward(self, tokens: Tensor, signal: Tensor, times: Times) -> Tensor:
+        """[B, N, D] and the signal of each level of their times [B, K, D] -> pieces [B, N, C * volume] for `join`."""
+        return self.project(self.norm(tokens, signal, times))
 
 
 def volume(tubelet: Tubelet) -> int:
