@@ -21,6 +21,7 @@ from tubelet.diffusion.samplers import sampler_named
 from tubelet.draws import normal, stream
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
+from tubelet.model.tubelets import Tubelet, grid_of
 from tubelet.sampling.output import VideoOutput
 from tubelet.sampling.recipe import (
     Composition,
@@ -228,18 +229,7 @@ class VideoPipeline:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
-        shape = self.codec.latent_shape(num_frames, height, width)
-        _, *tubelet = self.transformer.config.tubelet
-        for name, pixels, latents, part in zip(
-            ("height", "width"), (height, width), shape[2:], tubelet, strict=True
-        ):
-            if latents % part:
-                unit = part * self.codec.pixels_per_latent
-                below, above = pixels // unit * unit, (pixels // unit + 1) * unit
-                raise InputError(
-                    f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}"
-                )
-        return shape
+        return latent_shape(self.codec, self.transformer.config.tubelet, num_frames, height, width)
 
     def guided(self, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(xt [B, C, f, h, w], t [B]) of a recipe's B videos, for one run: see diffusion.guidance.guided."""
@@ -277,6 +267,23 @@ class VideoPipeline:
                 if changed and "latents" in changed:
                     x.copy_(changed["latents"])
         return x
+
+
+def latent_shape(
+    codec: CausalCodec | IdentityCodec, tubelet: Tubelet, num_frames: int, height: int, width: int
+) -> tuple[int, int, int, int]:
+    """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
+    shape = codec.latent_shape(num_frames, height, width)
+    sides = zip(("height", "width"), (height, width), shape[2:], tubelet[1:], strict=True)
+    for name, pixels, latents, part in sides:
+        if latents % part:
+            unit = part * codec.pixels_per_latent
+            below, above = pixels // unit * unit, (pixels // unit + 1) * unit
+            raise InputError(
+                f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}"
+            )
+    grid_of(shape[1:], tubelet)  # refuses frames that do not fill tubelets
+    return shape
 
 
 def check_output_type(name: str) -> None:
