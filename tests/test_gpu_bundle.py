@@ -251,7 +251,7 @@ def test_clips_come_in_the_order_of_the_loader_across_epochs(task):
 
 
 def test_a_batch_shows_its_clips_and_says_their_captions(task):
-    xt, target, t, text, _ = task.collate([task.fetch(n) for n in range(20)])
+    xt, target, t, text = task.collate([task.fetch(n) for n in range(20)])[:4]
     x0 = xt - t * target  # rectified flow: xt = (1 - t) x0 + t noise, velocity = noise - x0
     for row, clip in enumerate(task.clips(0, 20).tolist()):
         posterior = task.data.posterior(clip)
