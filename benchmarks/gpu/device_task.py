@@ -17,6 +17,7 @@ from torch import Tensor
 from tubelet.data.latents import Encoded
 from tubelet.data.loader import epoch_order
 from tubelet.draws import stream
+from tubelet.errors import InputError
 from tubelet.gaussians import Gaussian
 from tubelet.shapes import Text
 from tubelet.training.config import DenoiserRun
@@ -65,6 +66,8 @@ class DeviceTask(DenoiserTask):
     """`DenoiserTask` whose batches are drawn where they are used."""
 
     def __init__(self, run: DenoiserRun, log: Log):
+        if run.data.other:
+            raise InputError("data.other: batches that are drawn on the device have one size; leave it out")
         super().__init__(run, log)
         self.device = run.loop.device
         self.store = Store.of(self.data, self.longest, self.device)

@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 
 from tubelet.data.clips import write_clips
-from tubelet.data.source import DataConfig, ResizedClips, held_out_clips, resize, training_clips
+from tubelet.data.source import (
+    DataConfig,
+    ResizedClips,
+    SizeConfig,
+    held_out_clips,
+    other_clips,
+    resize,
+    training_clips,
+)
 from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
 
@@ -125,3 +133,49 @@ def test_flags_and_configs_reach_the_sizes(tmp_path):
     flags = ["--data", "clips", "--data.frames", "5", "--data.width", "24"]
     data = run_of(DenoiserRun, [str(tmp_path / "run.toml"), *flags], "tubelet train").data
     assert (data.folder, data.frames, data.height, data.width) == ("clips", 5, 32, 24)
+
+
+def test_another_size_of_the_world_is_its_scenes_rendered_at_that_size():
+    config = DataConfig(world=WORLD, clips=7, held_out=3)
+    train, held_out = other_clips(config, SizeConfig(frames=9, height=16, width=24, clips=4))
+    assert (len(train), len(held_out)) == (4, 3)
+    assert train.frames(1).shape == (9, 16, 24, 3) and held_out.frames(1).shape == (9, 16, 24, 3)
+    assert train.attributes(1) == training_clips(config).attributes(1)
+    assert held_out.attributes(1) == held_out_clips(config).attributes(1)
+    fingerprints = {train.fingerprint, held_out.fingerprint, training_clips(config).fingerprint}
+    assert len(fingerprints) == 3  # latents are cached under it
+
+
+def test_another_size_of_a_folder_is_its_clips_made_smaller(tmp_path):
+    write_clips(WorldClips(WORLD, 60), tmp_path / "clips")
+    config = DataConfig(folder=str(tmp_path / "clips"), held_out=1)
+    train, held_out = other_clips(config, SizeConfig(frames=1, height=8, width=16, clips=4))
+    assert (len(train), len(held_out)) == (4, 1)
+    assert torch.equal(train.frames(2), resize(training_clips(config).frames(2)[:1], 8, 16))
+    assert train.fingerprint != training_clips(config).fingerprint
+    with pytest.raises(InputError, match=r"data\.other\.frames is 6.*data\.other\.frames 5 or less"):
+        other_clips(config, SizeConfig(frames=6, height=16, width=16))
+
+
+def test_other_sizes_that_make_no_sense_are_refused():
+    size = SizeConfig(frames=1, height=16, width=16)
+    with pytest.raises(InputError, match="more than once"):
+        DataConfig(other=(size, dataclasses.replace(size, clips=3)))
+    with pytest.raises(InputError, match="other_share is 1.5"):
+        DataConfig(other=(size,), other_share=1.5)
+    with pytest.raises(InputError, match="at least 1"):
+        SizeConfig(frames=0, height=16, width=16)
+
+
+def test_other_sizes_are_tables_of_the_file_and_other_flags_still_work(tmp_path):
+    from tubelet.training.command import run_of
+    from tubelet.training.config import CodecRun, DenoiserRun
+
+    file, table = tmp_path / "run.toml", "[[data.other]]\nframes = {}\nheight = 32\nwidth = 48\n"
+    file.write_text('[loop]\nout = "out"\n' + table.format(1) + table.format(9))
+    flags = ["--data.frames", "5", "--data.other-share", "0.3"]
+    data = run_of(DenoiserRun, [str(file), *flags], "tubelet train").data
+    assert [size.name for size in data.other] == ["1x32x48", "9x32x48"]
+    assert (data.frames, data.other_share) == (5, 0.3)
+    with pytest.raises(InputError, match="trained at one size"):
+        run_of(CodecRun, [str(file)], "tubelet train-codec")

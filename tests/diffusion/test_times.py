@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.diffusion.times import Moments, TimeSampling, shift_times
+from tubelet.diffusion.times import Moments, TimeSampling, shift_times, size_shift
 from tubelet.errors import InputError
 
 DRAWS = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
@@ -56,6 +56,15 @@ def test_a_shift_and_its_inverse_change_nothing(shift, t):
 def test_a_shift_is_the_one_of_the_paper():
     t = torch.tensor([0.25, 0.5], dtype=torch.float64)
     torch.testing.assert_close(shift_times(t, 3.0), 3 * t / (1 + 2 * t))
+
+
+@pytest.mark.parametrize("tokens", [16, 80, 144])
+def test_at_every_size_the_mean_of_all_tokens_is_equally_uncertain(tokens):
+    """Equal tokens c seen through x_t = (1 - t) c + t noise: c is known up to t / (1 - t) / sqrt(tokens)."""
+    t = torch.linspace(0.05, 0.95, 10, dtype=torch.float64)
+    shifted = shift_times(t, size_shift(tokens, 80))
+    torch.testing.assert_close(shifted / (1 - shifted) / math.sqrt(tokens), t / (1 - t) / math.sqrt(80))
+    assert size_shift(80, 80) == 1.0
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, math.inf, math.nan])

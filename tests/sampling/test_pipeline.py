@@ -1,6 +1,7 @@
 """VideoPipeline: shapes, seeds, guidance, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,20 @@ def test_frames_come_in_every_promised_form(pipe):
 
 def test_sizes_can_be_asked_for(pipe):
     assert made(pipe, num_frames=9, height=64, width=16).shape == (1, 9, 64, 16, 3)
+
+
+def test_the_times_are_shifted_by_the_size_and_at_the_trained_one_not_at_all(pipe):
+    wanted = {"num_inference_steps": 3, "seed": 0, "output_type": "latent"}
+    own = pipe("x", **wanted)
+    assert own.recipe.shift == pipe.scheduler.shift
+    assert pipe("x", num_frames=5, height=32, width=48, **wanted).recipe == own.recipe
+    shifted = replace(pipe.scheduler, shift=2.0)
+    other = VideoPipeline(pipe.codec, pipe.transformer, pipe.text_encoder, shifted)
+    image = other("x", num_frames=1, **wanted)
+    assert image.recipe.shift == 2.0 * 0.5**0.5  # one latent frame instead of two
+    assert torch.equal(other.make(image.recipe, "latent").frames, image.frames)
+    assert torch.equal(pipe.make(image.recipe, "latent").frames, image.frames)
+    assert not torch.equal(pipe.make(replace(image.recipe, shift=1.0), "latent").frames, image.frames)
 
 
 def test_videos_come_in_the_prompts_order(pipe):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,27 @@ from tubelet.data.clips import Clips, FolderClips
 from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
 
+OTHER_HELD_OUT = 32  # held-out clips, at most, of each other size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeConfig:
+    """Another size to train on: frames, height and width in pixels, and how many training clips of it, at most."""
+
+    frames: int
+    height: int
+    width: int
+    clips: int = 2000
+
+    def __post_init__(self) -> None:
+        if min(self.frames, self.height, self.width, self.clips) < 1:
+            raise InputError(f"data.other {self.name} of {self.clips} clips: each number must be at least 1")
+
+    @property
+    def name(self) -> str:
+        """Frames x height x width, as in 17x48x80."""
+        return f"{self.frames}x{self.height}x{self.width}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -20,6 +41,8 @@ class DataConfig:
     clips: training clips of the world. held_out: held-out clips that are measured on, at most, of either source.
     frames: only the first so many of each clip, at its own rate. height, width: the largest centred part of this shape,
     made smaller to so many pixels. None leaves the clips as they are; more than they have is refused.
+    other: further sizes that a denoiser trains on, each a table [[data.other]] of a file. The world is rendered at
+    them; clips of a folder are cut and made smaller. other_share: share of the training samples that have them.
     """
 
     folder: str | None = None
@@ -29,8 +52,16 @@ class DataConfig:
     world: WorldConfig = field(default_factory=WorldConfig)
     clips: int = 20_000
     held_out: int = 128
+    other: tuple[SizeConfig, ...] = ()
+    other_share: float = 0.15
 
     def __post_init__(self) -> None:
+        if not 0 <= self.other_share <= 1:
+            raise InputError(f"data.other_share is {self.other_share:g}, a share of samples; give 0 to 1")
+        if repeated := {
+            size.name for size in self.other if [o.name for o in self.other].count(size.name) > 1
+        }:
+            raise InputError(f"data.other has {', '.join(sorted(repeated))} more than once; leave one out")
         if self.clips < 1 or self.held_out < 1:
             raise InputError(f"data needs at least 1 clip each: clips {self.clips}, held_out {self.held_out}")
         for name in ("frames", "height", "width"):
@@ -72,14 +103,17 @@ class ResizedClips:
     side. Raises InputError where the clips have fewer frames or pixels: nothing is repeated or enlarged.
     """
 
-    def __init__(self, clips: Clips, frames: int | None, height: int | None, width: int | None):
+    def __init__(
+        self, clips: Clips, frames: int | None, height: int | None, width: int | None, key: str = "--data"
+    ):
+        """`key` names the config that asks, in errors."""
         self.clips, self.fps = clips, clips.fps
         asked, own = (frames, height, width), tuple(clips.frames(0).shape[:3])
         for name, wish, most in zip(("frames", "height", "width"), asked, own, strict=True):
             if wish is not None and wish > most:
                 raise InputError(
-                    f"data.{name} is {wish}, but the clips are {own[0]} x {own[1]} x {own[2]} (frames x height x "
-                    f"width); give --data.{name} {most} or less, or larger clips"
+                    f"{key.lstrip('-')}.{name} is {wish}, but the clips are {own[0]} x {own[1]} x {own[2]} (frames x "
+                    f"height x width); give {key}.{name} {most} or less, or larger clips"
                 )
         self.size = tuple(wish or most for wish, most in zip(asked, own, strict=True))  # F, H, W
         told = json.dumps([clips.fingerprint, self.size])
@@ -132,6 +166,22 @@ def held_out_clips(config: DataConfig) -> Clips:
     if config.folder is not None:
         return _sized(FirstClips(FolderClips(config.folder, split="held_out"), config.held_out), config)
     return _sized(WorldClips(config.world, config.held_out, split="held_out"), config)
+
+
+def other_clips(config: DataConfig, size: SizeConfig) -> tuple[Clips, Clips]:
+    """Clips of another size: those to train on, and a few to measure on.
+
+    The world's are the scenes of the main size, rendered at this one. Raises InputError where clips of a folder have
+    fewer frames or pixels.
+    """
+    count = min(config.held_out, OTHER_HELD_OUT)
+    if config.folder is None:
+        world = replace(config.world, num_frames=size.frames, height=size.height, width=size.width)
+        return WorldClips(world, size.clips, split="train"), WorldClips(world, count, split="held_out")
+    train = FirstClips(FolderClips(config.folder, split="train"), size.clips)
+    held_out = FirstClips(FolderClips(config.folder, split="held_out"), count)
+    wanted = (size.frames, size.height, size.width)
+    return ResizedClips(train, *wanted, key="data.other"), ResizedClips(held_out, *wanted, key="data.other")
 
 
 def _sized(clips: Clips, config: DataConfig) -> Clips:

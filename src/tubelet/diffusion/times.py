@@ -36,6 +36,15 @@ def shift_times(t: Tensor, shift: float) -> Tensor:
     return shift * t / (shift * t + (1 - t))
 
 
+def size_shift(tokens: int, trained: int) -> float:
+    """sqrt(tokens / trained): the shift at which a size is as noisy as the one trained on is without.   [SD3 23]
+
+    Both count the same things, tokens or latents. The mean of more of them shows more of what lies beneath the noise;
+    on a rectified flow, with this shift, equally much.
+    """
+    return math.sqrt(tokens / trained)
+
+
 @dataclass(frozen=True)
 class TimeSampling:
     """How training draws t: "uniform"; "logit_normal" with the mean and std of its logit; or "importance", see Moments.

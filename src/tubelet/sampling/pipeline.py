@@ -1,6 +1,7 @@
 """VideoPipeline: a checkpoint as one callable, with the names diffusers' users know."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,11 @@ from tubelet.diffusion.guidance import guided
 from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.diffusion.reverse import Reverse
 from tubelet.diffusion.samplers import sampler_named
+from tubelet.diffusion.times import size_shift
 from tubelet.draws import normal, stream
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
+from tubelet.model.tubelets import Tubelet, grid_of
 from tubelet.sampling.output import VideoOutput
 from tubelet.sampling.recipe import (
     Composition,
@@ -172,27 +175,26 @@ class VideoPipeline:
     ) -> VideoOutput:
         """Videos of the prompts, `num_videos_per_prompt` of each, in the prompts' order.
 
-        Sizes default to those trained on. guidance_scale 1 is the model as trained; negative_prompt stands where the
-        empty prompt would; the other guidance_* see diffusion.guidance.Guidance. compose: further prompts with weights,
-        [("a blue square", 1), ("stars", -0.5)], above 0 AND, below 0 NOT; one list, or one for each prompt; see
-        diffusion.guidance.compose. `seed` S gives video i the noise stream (S, i); a `generator` draws one number per
-        video, a list gives one each; neither means fresh noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1],
-        "pt" [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x})
-        may return {"latents": x} to replace them. Raises InputError for sizes, numbers and names that do not fit.
+        Sizes default to those trained on; at others the times are shifted, see shift_of. guidance_scale 1 is the model
+        as trained; negative_prompt stands where the empty prompt would; the other guidance_* see
+        diffusion.guidance.Guidance. compose: further prompts with weights, [("a blue square", 1), ("stars", -0.5)],
+        above 0 AND, below 0 NOT; one list, or one for each prompt; see diffusion.guidance.compose. `seed` S gives video
+        i the noise stream (S, i); a `generator` draws one number per video, a list gives one each; neither means fresh
+        noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1], "pt" [B, F, 3, H, W], "pil" lists of images,
+        "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x}) may return {"latents": x} to replace them.
+        Raises InputError for sizes, numbers and names that do not fit.
         """
         wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
         counts = len(wanted) // num_videos_per_prompt, num_videos_per_prompt
+        size = self.size_of(num_frames, height, width)
         recipe = Recipe(
             prompts=wanted, negative_prompts=each_negative(negative_prompt, *counts),
             compositions=each_composition(compose, *counts), keys=noise_keys(len(wanted), seed, generator),
-            num_frames=trained.num_frames if num_frames is None else num_frames,
-            height=trained.height if height is None else height,
-            width=trained.width if width is None else width,
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
+            num_frames=size[0], height=size[1], width=size[2], num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale, guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
             guidance_parallel=guidance_parallel, guidance_threshold=guidance_threshold,
             guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler,
-            grid=grid or trained.grid, shift=trained.shift, checkpoint=self.hash,
+            grid=grid or trained.grid, shift=self.shift_of(*size), checkpoint=self.hash,
             weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH, **environment(self.device),
         )  # fmt: skip
         return self.make(recipe, output_type, callback_on_step_end)
@@ -228,18 +230,24 @@ class VideoPipeline:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
-        shape = self.codec.latent_shape(num_frames, height, width)
-        _, *tubelet = self.transformer.config.tubelet
-        for name, pixels, latents, part in zip(
-            ("height", "width"), (height, width), shape[2:], tubelet, strict=True
-        ):
-            if latents % part:
-                unit = part * self.codec.pixels_per_latent
-                below, above = pixels // unit * unit, (pixels // unit + 1) * unit
-                raise InputError(
-                    f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}"
-                )
-        return shape
+        return latent_shape(self.codec, self.transformer.config.tubelet, num_frames, height, width)
+
+    def size_of(self, num_frames: int | None, height: int | None, width: int | None) -> tuple[int, int, int]:
+        """Frames, height and width, those trained on where they are None."""
+        own = self.scheduler
+        return (
+            own.num_frames if num_frames is None else num_frames,
+            own.height if height is None else height,
+            own.width if width is None else width,
+        )
+
+    def shift_of(self, num_frames: int, height: int, width: int) -> float:
+        """The shift of times at a size: the checkpoint's own, times `size_shift` from the size it was trained at."""
+        size, trained = (num_frames, height, width), self.size_of(None, None, None)
+        if size == trained:
+            return self.scheduler.shift
+        latents, base = (math.prod(self.latent_shape(*each)[1:]) for each in (size, trained))
+        return self.scheduler.shift * size_shift(latents, base)
 
     def guided(self, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(xt [B, C, f, h, w], t [B]) of a recipe's B videos, for one run: see diffusion.guidance.guided."""
@@ -277,6 +285,23 @@ class VideoPipeline:
                 if changed and "latents" in changed:
                     x.copy_(changed["latents"])
         return x
+
+
+def latent_shape(
+    codec: CausalCodec | IdentityCodec, tubelet: Tubelet, num_frames: int, height: int, width: int
+) -> tuple[int, int, int, int]:
+    """(C, f, h, w) of the latents of a video that codec and tubelets can make; InputError names sizes that fit."""
+    shape = codec.latent_shape(num_frames, height, width)
+    sides = zip(("height", "width"), (height, width), shape[2:], tubelet[1:], strict=True)
+    for name, pixels, latents, part in sides:
+        if latents % part:
+            unit = part * codec.pixels_per_latent
+            below, above = pixels // unit * unit, (pixels // unit + 1) * unit
+            raise InputError(
+                f"--{name} {pixels} does not fill tubelets of {unit} pixels; try {below} or {above}"
+            )
+    grid_of(shape[1:], tubelet)  # refuses frames that do not fill tubelets
+    return shape
 
 
 def check_output_type(name: str) -> None:

@@ -71,6 +71,12 @@ class CodecTask:
         level = self.run.objective.noise * source.random()
         return {"frames": frames, "noise": noise, "error": level * normal(source, self.latent_shape)}
 
+    few_shapes = True
+
+    def kinds(self) -> list[tuple[float, tuple[Tensor, Tensor, Tensor]]]:
+        """All samples are of one kind."""
+        return [(1.0, self.collate([self.fetch(0)]))]
+
     def collate(self, items: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor]:
         """Video [B, 3, F, H, W], noise and error [B, C, f, h, w]."""
         frames, noise, error = (

@@ -26,6 +26,8 @@ from tubelet.training.optim import OptimizerConfig, Schedule
 
 Run = TypeVar("Run")
 
+BATCHING = ("buckets", "packed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
@@ -101,6 +103,8 @@ class CodecRun:
     decoder_only: bool = False
 
     def __post_init__(self) -> None:
+        if self.data.other:
+            raise InputError("data.other: a codec is trained at one size, and then makes any; leave it out")
         if self.decoder_only and self.loop.start_from is None:
             raise InputError(
                 "decoder_only trains against an encoder that is there; name it with --loop.start-from"
@@ -114,6 +118,8 @@ class DenoiserRun:
     caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip. cache:
     folder that keeps encoded clips. codec may also be "identity": a model of pixels. variance: of the reverse process;
     "learned" needs an objective that teaches it, "hybrid" or "vlb". sampler: what previews and pipelines use.
+    batching: where data.other names further sizes, a micro-batch has one of them ("buckets"), or each of its samples
+    has its own and all go through the model in one row ("packed", never compiled).
     """
 
     loop: LoopConfig
@@ -127,6 +133,7 @@ class DenoiserRun:
     target: str = "velocity"
     variance: str = "small"
     sampler: str = "euler"
+    batching: str = "buckets"
     objective: Objective = field(default_factory=Objective)
     times: TimeSampling = field(default_factory=TimeSampling)
     model: TransformerConfig = field(default_factory=TransformerConfig)
@@ -137,6 +144,8 @@ class DenoiserRun:
             raise InputError(
                 f"captions {self.captions} must be at least 1 and caption_drop {self.caption_drop} lie in 0..1"
             )
+        if self.batching not in BATCHING:
+            raise InputError(f"batching {self.batching!r} is unknown; {near_miss(self.batching, BATCHING)}")
         # Sampling begins at t = 1: a target that cannot be sampled is refused before training.
         x0_coefficients(self.target, self.path.make(), torch.ones(1))
         Reverse(self.path.make(), self.target, self.variance)

@@ -40,6 +40,15 @@ class Task(Protocol):
         """Sample `number` with every random draw it needs, keyed by (seed, number)."""
         ...
 
+    @property
+    def few_shapes(self) -> bool:
+        """Whether its batches come in a few shapes again and again, so that compiling for each pays."""
+        ...
+
+    def kinds(self) -> list[tuple[float, Any]]:
+        """A batch of one sample of each kind that samples come in, and the share of samples that are so."""
+        ...
+
     def collate(self, items: list[dict[str, Any]]) -> Any:
         """A batch of fetched samples, with everything computed that needs no gradient."""
         ...
@@ -104,7 +113,9 @@ def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
     batch_of_step = batches(
         task.fetch, list, start=state.step * size, stop=stop, size=size, workers=loop.workers
     )
-    compute = compiled(task.loss, loop.compile, log)
+    if loop.compile and not task.few_shapes:
+        log.say("packed batches have a new layout at every step: training without torch.compile")
+    compute = compiled(task.loss, loop.compile and task.few_shapes, log)
     model.train()
     with noted_interrupts() as interrupted:
         for items in batch_of_step:
@@ -246,13 +257,15 @@ def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
 
 
 def flops_of(task: Task, device: str) -> int:
-    """Floating-point operations of one sample's forward and backward, counted by torch on one sample."""
-    batch = moved(task.collate([task.fetch(0)]), device)
-    with FlopCounterMode(display=False) as counter:
-        task.loss(batch)[0].backward()
+    """Floating-point operations of a sample's forward and backward as torch counts them, the mean over its kinds."""
+    total = 0.0
+    for share, batch in task.kinds():
+        with FlopCounterMode(display=False) as counter:
+            task.loss(moved(batch, device))[0].backward()
+        total += share * counter.get_total_flops()
     for parameter in task.model.parameters():
         parameter.grad = None
-    return counter.get_total_flops()
+    return round(total)
 
 
 def count(model: nn.Module) -> int:

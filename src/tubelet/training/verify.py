@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tubelet import checkpoint
 from tubelet.errors import InputError
+from tubelet.training.batches import smaller
 from tubelet.training.config import CodecRun, DenoiserRun, from_dict, to_dict
 from tubelet.training.folder import sole_use
 from tubelet.training.log import Log
@@ -51,8 +52,7 @@ def shortened(run: Run, folder: Path, out: str) -> Run:
         run.loop, out=str(folder / out), resume_from=None, schedule=SCHEDULE, log_every=1, save_every=SAVED,
         held_out_every=STEPS, preview_every=STEPS, keep=STEPS,
     )  # fmt: skip
-    clips = min(run.data.clips, EPOCH * loop.batch_size)
-    data = dataclasses.replace(run.data, clips=clips, held_out=1)
+    data = smaller(run.data, EPOCH * loop.batch_size)
     if isinstance(run, CodecRun):
         return dataclasses.replace(run, loop=loop, data=data, pca_clips=min(run.pca_clips, 32))
     # A folder of clips is encoded whole, and training will want it; a few clips of the world are nobody else's.

@@ -1,0 +1,124 @@
+"""Clips of several sizes in one training: which size a sample has, and batches of one size or of several."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
+from tubelet.data.clips import Clips
+from tubelet.data.latents import Encoded
+from tubelet.data.source import DataConfig, SizeConfig, held_out_clips, other_clips, training_clips
+from tubelet.diffusion.objective import BoundStep
+from tubelet.draws import stream
+from tubelet.errors import InputError
+from tubelet.model.transformer import VideoTransformer
+from tubelet.model.tubelets import Tubelet
+from tubelet.sampling.pipeline import latent_shape
+from tubelet.shapes import Text
+
+SIZES = 0x51  # sets the stream that sizes are drawn from apart from the samples' own draws
+
+Encode = Callable[[Clips, int, str], Encoded]  # clips, phrasings of each, what to call them
+
+
+class Batch(NamedTuple):
+    """xt and its target [B, C, f, h, w], t [B, 1, 1, 1, 1], B prompts and what their errors count [B].
+
+    For the bound's objectives, a step of it too.
+    """
+
+    xt: Tensor
+    target: Tensor
+    t: Tensor
+    text: Text
+    weight: Tensor
+    step: BoundStep | tuple[()] = ()
+
+
+Batches = Batch | tuple[Batch, ...]  # of one size, or one for each size of a packed batch
+
+
+class Size(NamedTuple):
+    """Clips of one size: which, the share of training samples that have it, and (C, f, h, w) of its latents.
+
+    share: of the main size it is what the others leave.
+    """
+
+    name: str
+    share: float
+    shape: tuple[int, int, int, int]
+    clips: Clips
+    held_out: Clips
+
+    @property
+    def content(self) -> str:
+        """What its training clips are, as a hash."""
+        return f"{len(self.clips)} of {self.clips.fingerprint}"
+
+    def encoded(self, encode: Encode, phrasings: int, name: str = "") -> tuple[Encoded, Encoded]:
+        """Its training clips, with so many captions each, and its held-out clips, with one."""
+        return (
+            encode(self.clips, phrasings, f"{name} training".strip()),
+            encode(self.held_out, 1, f"{name} held-out".strip()),
+        )
+
+
+def sizes_of(config: DataConfig, codec: CausalCodec | IdentityCodec, tubelet: Tubelet) -> list[Size]:
+    """The main size, then the others. InputError names the nearest size for one that does not fill tubelets."""
+    clips, held_out = training_clips(config), held_out_clips(config)
+    frames, height, width = clips.frames(0).shape[:3]
+    main = SizeConfig(frames=frames, height=height, width=width)
+    count = len(config.other)
+    shape = latent_shape(codec, tubelet, frames, height, width)
+    sizes = [Size(main.name, 1 - config.other_share if count else 1.0, shape, clips, held_out)]
+    for other in config.other:
+        try:
+            shape = latent_shape(codec, tubelet, other.frames, other.height, other.width)
+        except InputError as error:
+            raise InputError(f"data.other {other.name}: {error}") from None
+        sizes.append(Size(other.name, config.other_share / count, shape, *other_clips(config, other)))
+    return sizes
+
+
+def size_of(seed: int, number: int, others: int, share: float) -> int:
+    """Which size unit `number` has, a sample or a micro-batch: 0, the main one, or 1 .. others, each equally often.
+
+    `share` is the probability of one of the others. A function of (seed, number), so a resumed run draws the same.
+    """
+    if not others:
+        return 0
+    source = stream(seed, SIZES, number)
+    return 1 + int(source.integers(others)) if source.random() < share else 0
+
+
+def smaller(config: DataConfig, clips: int) -> DataConfig:
+    """The config with at most so many training clips of each size, and one that is measured on."""
+    other = tuple(dataclasses.replace(size, clips=min(size.clips, clips)) for size in config.other)
+    return dataclasses.replace(config, clips=min(config.clips, clips), held_out=1, other=other)
+
+
+def groups_of(batch: Batches) -> tuple[Batch, ...]:
+    """The parts of equal size of a batch."""
+    return (batch,) if isinstance(batch, Batch) else batch
+
+
+def predictions(model: VideoTransformer, groups: Sequence[Batch]) -> list[Tensor]:
+    """The predictions [B, P C, f, h, w] for each group; of several, all samples lie in one row without padding."""
+    if len(groups) == 1:
+        return [model(groups[0].xt, groups[0].t, groups[0].text)]
+    t = torch.cat([group.t for group in groups]).flatten()  # [S]
+    text = Text.concatenate([group.text for group in groups])
+    found = iter(model.packed([x for group in groups for x in group.xt], t, text))
+    return [torch.stack([next(found) for _ in group.xt]) for group in groups]
+
+
+def joined(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Terms [B] of each group -> of all samples [S]: their mean is over samples, however large each is."""
+    return (
+        terms[0]
+        if len(terms) == 1
+        else {name: torch.cat([each[name] for each in terms]) for name in terms[0]}
+    )
