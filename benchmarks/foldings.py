@@ -21,9 +21,9 @@ from statistics import median
 from typing import Any
 
 from recipe import TEXT_TOKENS
-from tubelet.model.foldings import FOLDINGS
 
 from tubelet.data.source import held_out_clips
+from tubelet.model.foldings import FOLDINGS
 from tubelet.model.transformer import flops
 from tubelet.training.command import run_of
 from tubelet.training.config import DenoiserRun
