@@ -57,7 +57,7 @@ def x0_coefficients(name: str, path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
     if name in ("noise", "score") and bool((alpha == 0).any()):
         raise InputError(
             f"target {name}: alpha is 0 at t = 1 of this path, so x_t is all noise and says nothing about x0; "
-            "use target velocity, v or x0, or a ddpm path"
+            "use target velocity, v or x0, or a ddpm path without zero_terminal"
         )
     p, q = _mixture(name, path, t)
     determinant = alpha * q - sigma * p
