@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from train_step import awake_model
+from train_step import awake
 
 from tubelet.model import attention, transformer
 from tubelet.model.presets import preset
@@ -121,7 +121,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     attention.masked = attention.attend  # a view of padded samples is the mask itself
-    model, batch = awake_model(preset("mini")), options.batch
+    model, batch = awake(VideoTransformer(preset("mini"))), options.batch
     tokens = [grid_of(size, model.config.tubelet).tokens for size in SIZES]
     buckets = {str(i): bucket(model, size, batch, options.compile) for i, size in enumerate(SIZES)}
     alone = measured(buckets, model, options.rounds)

@@ -10,25 +10,26 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from matrix_rate import matrix_rate
+from torch import nn
 
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.presets import SIZES, preset
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
+from tubelet.model.transformer import VideoTransformer, flops
 from tubelet.shapes import Text
 
+Model = TypeVar("Model", bound=nn.Module)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def awake_model(config: TransformerConfig) -> VideoTransformer:
-    """A model without silent layers, whose zeros might make products cheaper."""
-    model = VideoTransformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.02)
+def awake(model: Model) -> Model:
+    """The model without silent layers, whose zeros might make products cheaper."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
     return model
 
 
@@ -79,7 +80,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     config, clock = replace(preset(options.preset), attention=tuple(options.attention)), CLOCKS[options.clock]
-    step, seconds, rate = training_step(awake_model(config), options), float("inf"), 0.0
+    step, seconds, rate = training_step(awake(VideoTransformer(config)), options), float("inf"), 0.0
     for _ in range(2):
         step()
     for _ in range(options.rounds):

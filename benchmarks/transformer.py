@@ -12,7 +12,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +19,12 @@ from typing import Any
 import torch
 from matrix_rate import matrix_rate
 from torch import Tensor, nn
+from train_step import CLOCKS, awake
 
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
 from tubelet.shapes import Text
 
 TEXT_TOKENS, TEXT_WIDTH = 16, 384
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,7 @@ def step_of(name: str, shape: Shape, options: argparse.Namespace) -> Callable[[b
     """A function that runs a model once on random input, with backward or without."""
     torch.manual_seed(0)
     model, call = MODELS[name](shape)
-    for parameter in model.parameters():  # layers that are zero at first might make products cheaper
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.02)
-    model = model.to(options.device)
+    model = awake(model).to(options.device)
     run = torch.compile(model, dynamic=False) if options.compiled else model
     given = {
         "latents": torch.randn(shape.batch, *shape.latents, device=options.device),
