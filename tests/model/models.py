@@ -7,6 +7,27 @@ from tubelet.shapes import Text
 
 SMALL = TransformerConfig(latent_channels=3, width=24, depth=2, heads=2, text_width=10)
 
+# Fields of the config that differ from the plain transformer, by a name for the test's id.
+OPTIONS = {
+    "no qk norm": {"qk_norm": False},
+    "swiglu": {"feed_forward": "swiglu"},
+    "rms": {"norm": "rms"},
+    "instance": {"norm": "instance"},
+    "a register": {"registers": 1},
+    "registers": {"registers": 4},
+    "value residual": {"value_residual": True},
+    "sincos": {"positions": "sincos"},
+    "learned positions": {"positions": "learned"},
+    "all but one": {
+        "qk_norm": False,
+        "feed_forward": "swiglu",
+        "norm": "instance",
+        "registers": 2,
+        "value_residual": True,
+        "positions": "learned",
+    },
+}
+
 
 def random_text(batch, tokens=5, width=10):
     mask = torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1))

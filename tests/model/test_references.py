@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.models import SMALL, awake, random_text
+from model.models import OPTIONS, SMALL, awake, random_text
 from tubelet.errors import InputError
 from tubelet.model.foldings import FOLDINGS, VIEWS
 from tubelet.model.layout import layout_of
@@ -177,10 +177,11 @@ def test_references_that_do_not_fit_are_refused_with_the_remedy(shape, frame, re
         VideoTransformer(SMALL)(latents, t, text, [Reference(torch.zeros(shape), frame)])
 
 
+@pytest.mark.parametrize("option", ["plain", "registers", "all but one"])
 @pytest.mark.parametrize("stand", [False, True])
 @pytest.mark.parametrize(("times", "levels"), [((1, 1, 1), 1), ((4, 1, 1), 4), (SIZE, 24)])
-def test_flops_count_references_and_levels(times, levels, stand):
-    config = replace(SMALL, attention=("joint", "split_heads"))
+def test_flops_count_references_and_levels(times, levels, stand, option):
+    config = replace(SMALL, attention=("joint", "split_heads"), **OPTIONS.get(option, {}))
     model, text = VideoTransformer(config), random_text(2, tokens=7)
     places = (Place(Grid(1, 2, 3), 4), Place(Grid(2, 2, 3), 0)) if stand else ()
     references = [Reference(torch.randn(2, 3, place.grid.frames, 4, 6), place.frame) for place in places]

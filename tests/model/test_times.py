@@ -102,6 +102,16 @@ def test_known_tokens_after_the_others_have_time_zero(which):
     assert torch.equal(cut.spread(cut.levels[..., None])[..., 0], before.expand(-1, TOKENS))
 
 
+@pytest.mark.parametrize("which", TIMES)
+def test_tokens_may_follow_at_the_times_of_others(which):
+    times, others = times_of(TIMES[which][0], SIZE, TUBELET), torch.tensor([5, 5, 11, 17])
+    before = times.spread(times.levels[..., None])[..., 0].expand(-1, TOKENS)
+    more = times.followed_by(others)
+    spread = more.spread(more.levels[..., None])[..., 0].expand(-1, TOKENS + 4)
+    assert torch.equal(spread, torch.cat((before, before[:, others]), dim=1))
+    assert more.levels.shape[1] == times.levels.shape[1] or times.levels.shape[1] == TOKENS
+
+
 def test_the_levels_of_a_packed_row_lie_sample_by_sample():
     each = [
         times_of(t[:1], SIZE, TUBELET) for t in (TIMES["each frame its own"][0], torch.rand(1, 1, 1, 1, 1))

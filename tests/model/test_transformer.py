@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.models import SMALL, awake, random_text
+from model.models import OPTIONS, SMALL, awake, random_text
 from tubelet.errors import InputError
 from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.foldings import FOLDINGS
-from tubelet.model.positions import rotary
+from tubelet.model.places import PLACES
 from tubelet.model.presets import SIZES, preset
 from tubelet.model.times import Part, Times
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
@@ -23,14 +23,17 @@ from tubelet.shapes import Text
 SIZE = (3, 4, 6)
 
 
+@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_a_fresh_block_changes_nothing(folding):
-    config = replace(SMALL, attention=(folding,))
-    plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
-    turn, prompt = rotary(plan.layout.positions, 12, 100.0), ReadPrompt(10, 24)(random_text(2))
-    times = Times(torch.rand(2, 1), (Part(1, 12),))
-    for views in plan.views:
-        changed = Block(24, 2, 4)(tokens, turn, torch.zeros(2, 1, 144), times, prompt, plan.samples, views)
+def test_a_fresh_block_changes_nothing(folding, option):
+    config = replace(SMALL, attention=(folding,), **OPTIONS.get(option, {}))
+    plan = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu"))
+    tokens, prompt = torch.randn(2, plan.layout.tokens[0], 24), ReadPrompt(10, 24)(random_text(2))
+    _, turn = PLACES[config.positions](24, 12, 100.0)(plan.layout.positions)
+    times, first = Times(torch.rand(2, 1), (Part(1, tokens.shape[1]),)), None
+    for layer, views in enumerate(plan.views):
+        block, signal = Block(24, 2, 4, config, layer), torch.zeros(2, 1, 144)
+        changed, first = block(tokens, turn, signal, times, prompt, plan.samples, views, plan.scope, first)
         assert torch.equal(changed, tokens)
 
 
@@ -90,11 +93,12 @@ def test_a_prompt_without_tokens_is_valid():
     assert awake()(torch.randn(2, 3, *SIZE), torch.tensor(0.5), empty).isfinite().all()
 
 
+@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
+def test_within_three_steps_the_gradient_reaches_every_parameter(folding, option):
     """Output, then gates and the prompt's way in, then what lies behind them: silent layers wake in turn."""
     torch.manual_seed(0)
-    model = VideoTransformer(replace(SMALL, attention=(folding,)))
+    model = VideoTransformer(replace(SMALL, attention=(folding,), **OPTIONS.get(option, {})))
     latents, t, text = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1), random_text(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
@@ -105,21 +109,28 @@ def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
     assert not asleep
 
 
-def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type():
-    model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
-    exact = model(latents, torch.tensor(0.5), text)
+@pytest.mark.parametrize("option", ["plain", *OPTIONS])
+def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type(option):
+    model, latents, text = (
+        awake(replace(SMALL, **OPTIONS.get(option, {}))),
+        torch.randn(2, 3, *SIZE),
+        random_text(2),
+    )
+    exact, between = model(latents, torch.tensor(0.5), text), set()
+    for block in model.blocks:
+        block.register_forward_hook(lambda *call: between.add(call[2][0].dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = model(latents, torch.tensor(0.5), text)
-    assert low.dtype == torch.float32
+    assert low.dtype == torch.float32 and between == {torch.bfloat16}
     assert (low - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
+@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
 @pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 2, 2)])
-def test_flops_by_formula_are_the_flops_counted(folding, tubelet):
-    config = TransformerConfig(
-        width=48, depth=3, heads=2, attention=(folding,), window=(2, 2, 3), tubelet=tubelet, text_width=20
-    )
+def test_flops_by_formula_are_the_flops_counted(folding, tubelet, option):
+    shape = {"width": 48, "depth": 3, "heads": 2, "tubelet": tubelet, "text_width": 20}
+    config = TransformerConfig(attention=(folding,), window=(2, 2, 3), **shape, **OPTIONS.get(option, {}))
     model, shape = VideoTransformer(config), (16, 4, 6, 8)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, *shape), torch.rand(2, 1, 1, 1, 1), random_text(2, tokens=7, width=20))
@@ -157,6 +168,11 @@ def test_an_unknown_preset_names_the_near_miss():
         ({"depth": 0}, "depth is 0"),
         ({"tubelet": (1, 0, 2)}, "tubelet is 0"),
         ({"tubelet": (2, 2)}, "three sizes"),
+        ({"feed_forward": "swiglue"}, "feed_forward 'swiglue': did you mean 'swiglu'"),
+        ({"norm": "group"}, "norm 'group': known: layer, rms, instance"),
+        ({"positions": "sincose"}, "positions 'sincose': did you mean 'sincos'"),
+        ({"registers": -1}, "registers is -1; it must be at least 0"),
+        ({"positions": "sincos", "width": 25, "heads": 5}, "an even one from 6 on"),
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused_with_the_remedy(fields, remedy):
@@ -189,8 +205,8 @@ def test_inputs_that_do_not_fit_are_refused_with_the_remedy(latents, t, text, re
         VideoTransformer(SMALL)(torch.zeros(latents), torch.ones(t), random_text(text[0], width=text[1]))
 
 
-@pytest.mark.parametrize("attention", sorted(FOLDINGS))
-def test_a_model_goes_through_pickle(attention):
-    model = VideoTransformer(TransformerConfig(width=32, depth=1, heads=2, attention=attention))
+@pytest.mark.parametrize("option", ["plain", *OPTIONS])
+def test_a_model_goes_through_pickle(option):
+    model = VideoTransformer(replace(SMALL, **OPTIONS.get(option, {})))
     again = pickle.loads(pickle.dumps(model))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))

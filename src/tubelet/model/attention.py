@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
+from tubelet.model.options import PLAIN, Options
 from tubelet.model.positions import Rotary, rotate
 
 
@@ -68,47 +69,87 @@ class HeadNorm(nn.Module):
         return F.rms_norm(x, x.shape[-1:], (self.weight * self.scale).to(x.dtype), 1e-6)
 
 
-class SelfAttention(nn.Module):
-    """Tokens that see each other, with normalised queries and keys turned by their positions."""
+class Scale(nn.Module):
+    """x times a constant: what is left of HeadNorm where heads are not normalised."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., head_dim] -> the same."""
+        return x * self.scale
+
+
+def head_norms(head_dim: int, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
+    """For queries, which then come scaled as `attend` wants them, and for keys."""
+    if qk_norm:
+        return HeadNorm(head_dim, head_dim**-0.5), HeadNorm(head_dim)
+    return Scale(head_dim**-0.5), nn.Identity()
+
+
+class SelfAttention(nn.Module):
+    """Tokens that see each other, with normalised queries and keys turned by their positions.
+
+    With `value_residual`, values of layers after the first are a learned mix with those of the first.   [VRL]
+    """
+
+    def __init__(self, width: int, heads: int, options: Options = PLAIN, layer: int = 0) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = Linear(width, 3 * width)
-        self.q_norm = HeadNorm(width // heads, (width // heads) ** -0.5)
-        self.k_norm = HeadNorm(width // heads)
+        self.q_norm, self.k_norm = head_norms(width // heads, options.qk_norm)
         self.out = Linear(width, width)
+        self.value_residual = options.value_residual
+        if options.value_residual and layer:
+            self.mix = nn.Parameter(torch.tensor([0.5]))  # the share of the first layer's values
 
-    def forward(self, tokens: Tensor, turn: Rotary, views: Sequence[Groups | Tensor]) -> Tensor:
-        """[B, N, D] -> [B, N, D]; `turn` holds the rotation of each of the N tokens.
+    def forward(
+        self,
+        tokens: Tensor,
+        turn: Rotary | None,
+        views: Sequence[Groups | Tensor],
+        first: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, N, D] -> [B, N, D]; `turn` holds the rotation of each of the N tokens, if they are turned.
 
         The heads are split evenly among the views: the groups of tokens that see each other or, slowly, their keys [N].
+        With value_residual, `first` and what is returned beside the tokens are the values of the first layer,
+        [B, N, heads, head_dim], which takes none and gives its own.
         """
         q, k, v = (
             self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
         )  # each [B, N, heads, head_dim]
-        q, k = rotate(self.q_norm(q), turn), rotate(self.k_norm(k), turn)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        if not self.value_residual:
+            first = None
+        elif first is None:
+            first = v
+        else:
+            v = torch.lerp(v, first, self.mix.to(v.dtype))
         heads = zip(*(x.chunk(len(views), dim=2) for x in (q, k, v)), strict=True)
         seen = [
             masked(q, k, v, view) if isinstance(view, Tensor) else grouped(q, k, v, view)
             for view, (q, k, v) in zip(views, heads, strict=True)
         ]
-        return self.out(seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1))
+        return self.out(seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)), first
 
 
 class CrossAttention(nn.Module):
     """Tokens that read the prompt. A fresh one adds nothing, so it needs no gate.
 
-    Queries are normalised head by head, so the tokens need no norm of their own here.
+    Queries are normalised head by head, so the tokens need no norm of their own here; without qk_norm they come as they
+    are.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, options: Options = PLAIN) -> None:
         super().__init__()
         self.heads = heads
         self.q = Linear(width, width, bias=False)
         self.kv = Linear(width, 2 * width)
-        self.q_norm = HeadNorm(width // heads, (width // heads) ** -0.5)
-        self.k_norm = HeadNorm(width // heads)
+        self.q_norm, self.k_norm = head_norms(width // heads, options.qk_norm)
         self.out = Linear(width, width, zero=True)
 
     def forward(self, tokens: Tensor, states: Tensor, mask: Tensor, samples: Groups) -> Tensor:

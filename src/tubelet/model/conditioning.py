@@ -1,12 +1,14 @@
 """Time and the whole prompt -> shift, scale, gate (adaLN-Zero with one modulation shared by all blocks)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.model.linear import Linear
+from tubelet.model.norms import NORMS, Scope, layer
 from tubelet.model.times import Times
 
 TIME_FEATURES = 256
@@ -51,20 +53,27 @@ class Modulation(nn.Module):
         return self.project(F.silu(signal))
 
 
-def modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def modulate(
+    tokens: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    norm: Callable[[Tensor, Scope | None], Tensor] = layer,
+    scope: Scope | None = None,
+) -> Tensor:
     """norm(tokens) * (1 + scale) + shift; tokens [B, N, D], shift and scale broadcast to them."""
-    return torch.addcmul(shift, F.layer_norm(tokens, tokens.shape[-1:]), 1 + scale)
+    return torch.addcmul(shift, norm(tokens, scope), 1 + scale)
 
 
 class FinalNorm(nn.Module):
     """The norm before the output, shifted and scaled by the signal."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: str = "layer") -> None:
         super().__init__()
+        self.norm = NORMS[norm]
         self.project = Linear(width, 2 * width, zero=True)
 
-    def forward(self, tokens: Tensor, signal: Tensor, times: Times) -> Tensor:
+    def forward(self, tokens: Tensor, signal: Tensor, times: Times, scope: Scope | None = None) -> Tensor:
         """Tokens [B, N, D], the signal of each level [B, K, D] and which token has which -> [B, N, D]."""
         steer = self.project(F.silu(signal)).to(tokens.dtype)  # [B, K, 2 D]
         shift, scale = (times.spread(part) for part in steer.chunk(2, dim=-1))
-        return modulate(tokens, shift, scale)
+        return modulate(tokens, shift, scale, self.norm, scope)

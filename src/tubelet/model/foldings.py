@@ -28,18 +28,21 @@ def whole(layout: Layout, window: Window) -> Tensor:
 
 
 def space(layout: Layout, window: Window) -> Tensor:
-    """A token sees its own frame."""
+    """A token sees its own frame, with its registers."""
     return key(layout.sample, layout.coordinates[:, 0])
 
 
 def time(layout: Layout, window: Window) -> Tensor:
-    """A token sees its own place in every frame."""
+    """A token sees its own place in every frame, and a register that of its number."""
     return key(layout.sample, *layout.coordinates[:, 1:].unbind(1))
 
 
 def windowed(layout: Layout, window: Window) -> Tensor:
-    """A token sees its own window, a block of the grid; at the grid's end there may be less than a whole one."""
-    blocks = layout.coordinates // torch.tensor(window)
+    """A token sees its own window, a block of the grid; at the grid's end there may be less than a whole one.
+
+    A register is in the window that has its frame's middle, where it is for rotary positions too.
+    """
+    blocks = layout.inside // torch.tensor(window)
     return key(layout.sample, *blocks.unbind(1))
 
 
@@ -47,7 +50,7 @@ def shifted(layout: Layout, window: Window) -> Tensor:
     """The same, with windows shifted by half of one along each axis that has more than one.   [Swin 3.2]"""
     size = torch.tensor(window)
     shift = (size // 2) * (layout.sizes > size)
-    blocks = (layout.coordinates + shift) // size
+    blocks = (layout.inside + shift) // size
     return key(layout.sample, *blocks.unbind(1))
 
 

@@ -74,6 +74,6 @@ def located(
     return torch.stack(inside, dim=-1).long(), where
 
 
-def tokens_of(grid: Grid, references: Sequence[Place]) -> int:
-    """Tokens of a video and its references."""
-    return grid.tokens + sum(place.grid.tokens for place in references)
+def tokens_of(grid: Grid, references: Sequence[Place], registers: int = 0) -> int:
+    """Tokens of a video, so many registers for each of its frames, and its references."""
+    return grid.tokens + grid.frames * registers + sum(place.grid.tokens for place in references)

@@ -66,6 +66,16 @@ class Times(NamedTuple):
         each = zip(self.parts, tokens, strict=True)
         return Times(self.levels, tuple(part.first(count) for part, count in each))
 
+    def followed_by(self, which: Tensor) -> "Times":
+        """The same for a batch whose rows go on with tokens at the times of those numbered `which`, int64 [M]."""
+        (part,), total = self.parts, self.parts[0].tokens + len(which)
+        if part.chosen is not None:
+            chosen = torch.cat((part.chosen, part.chosen[:, which]), dim=1)
+            return Times(self.levels, (Part(part.levels, total, chosen),))
+        if part.levels == 1:
+            return Times(self.levels, (Part(1, total),))
+        return Times(torch.cat((self.levels, self.levels[:, which]), dim=1), (Part(total, total),))
+
     def followed_by_known(self, tokens: int) -> "Times":
         """The same for a batch whose rows go on with so many tokens of time 0."""
         (part,), (rows, levels) = self.parts, self.levels.shape

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from tubelet.errors import InputError, near_miss
 from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal
+from tubelet.model.feed_forward import FEED_FORWARDS
 from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
 from tubelet.model.groups import Groups, groups
 from tubelet.model.layout import Layout, layout_of
-from tubelet.model.linear import Linear
-from tubelet.model.positions import axis_pairs, rotary
+from tubelet.model.norms import Scope, scope_of
+from tubelet.model.options import Options
+from tubelet.model.places import PLACES
 from tubelet.model.references import Place, Reference, place_of, tokens_of
 from tubelet.model.times import Times, pack, times_of
 from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
@@ -23,7 +25,7 @@ from tubelet.shapes import Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
+class TransformerConfig(Options):
     """Everything that decides the denoiser's shape. Raises InputError where fields do not fit together.
 
     predictions: numbers predicted for each channel of a latent; the second is the place of a learned variance.
@@ -49,6 +51,7 @@ class TransformerConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.attention, str):  # as checkpoints have it that knew one folding for all layers
             object.__setattr__(self, "attention", (self.attention,))
         for name in ("tubelet", "attention", "window"):
@@ -58,7 +61,8 @@ class TransformerConfig:
                 raise InputError(
                     f"{name} {getattr(self, name)} needs three sizes: frames, rows, columns; try (1, 2, 2)"
                 )
-        counts = {name: value for name, value in vars(self).items() if isinstance(value, int)}
+        counts = {name: value for name, value in vars(self).items() if type(value) is int}
+        del counts["registers"]  # there may be none
         parts = (("tubelet", part) for part in self.tubelet), (("window", part) for part in self.window)
         for name, value in (*counts.items(), *parts[0], *parts[1]):
             if value < 1:
@@ -66,7 +70,7 @@ class TransformerConfig:
         if self.width % self.heads:
             fit = max(self.width // self.heads, 1) * self.heads
             raise InputError(f"width {self.width} does not divide into {self.heads} heads; try width {fit}")
-        axis_pairs(self.head_dim)
+        PLACES[self.positions].check(self.width, self.head_dim)
         self._check_attention()
 
     def _check_attention(self) -> None:
@@ -99,11 +103,14 @@ class Plan(NamedTuple):
     """All that the blocks need to know of a row of tokens besides their content.
 
     samples: the tokens of each sample, who read one prompt; views: for each layer, the groups its heads see.
+    scope: the tokens a norm looks at together, and `last` the same for the final norm, which has the videos' alone.
     """
 
     layout: Layout
     samples: Groups
     views: tuple[tuple[Groups, ...], ...]
+    scope: Scope
+    last: Scope
 
 
 References = tuple[tuple[Place, ...], ...]  # of each sample of a row
@@ -130,18 +137,21 @@ def _plan(
 ) -> Plan:
     with torch.inference_mode(False):  # a gradient may want it later, and cannot keep a tensor of that mode
         scale = (config.tubelet, config.frames_per_latent, config.pixels_per_latent)
-        layout = layout_of(grids, *scale, references)
+        layout = layout_of(grids, *scale, references, config.registers)
+        PLACES[config.positions].check_within(layout.positions)
         samples = groups(layout.sample)
         if samples.order is not None:
             raise ValueError(f"the samples of {grids} must lie in the order of their numbers of tokens")
         names = {name for layer in config.views for name in layer}
         seen = {name: groups(VIEWS[name](layout, config.window)).to(device) for name in names}
         views = tuple(tuple(seen[name] for name in layer) for layer in config.views)
-        return Plan(layout.to(device), samples, views)
+        scope = Scope(samples, layout.video.float()[None, :, None]).to(device)
+        last = scope_of(layout.sample[layout.video]).to(device)
+        return Plan(layout.to(device), samples, views, scope, last)
 
 
 class Sample(NamedTuple):
-    """Samples of one size as the layers take them: the pieces and times of a video's tokens and its references'."""
+    """Samples of one size as the layers take them: pieces of the video and its references, times of all tokens."""
 
     grid: Grid
     references: tuple[Place, ...]
@@ -151,7 +161,7 @@ class Sample(NamedTuple):
     @property
     def order(self) -> tuple[int, Grid, tuple[Place, ...]]:
         """By which samples are sorted in a packed row, as plan_of wants it."""
-        return tokens_of(self.grid, self.references), self.grid, self.references
+        return self.times.parts[0].tokens, self.grid, self.references
 
 
 class VideoTransformer(nn.Module):
@@ -162,12 +172,17 @@ class VideoTransformer(nn.Module):
         self.config = config
         width = config.width
         self.embed = Embed(config.latent_channels, width, config.tubelet)
-        self.place = Linear(config.head_dim, width, bias=False)
+        self.place = PLACES[config.positions](width, config.head_dim, config.rope_base)
         self.signal = Signal(width, config.text_width)
         self.modulation = Modulation(width)
         self.read = ReadPrompt(config.text_width, width)
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
-        self.unembed = Unembed(config.predictions * config.latent_channels, width, config.tubelet)
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, config.mlp_ratio, config, layer) for layer in range(config.depth)
+        )
+        channels = config.predictions * config.latent_channels
+        self.unembed = Unembed(channels, width, config.tubelet, config.norm)
+        if config.registers:
+            self.registers = nn.Parameter(0.02 * torch.randn(config.registers, width))
 
     def forward(self, latents: Tensor, t: Tensor, text: Text, references: Sequence[Reference] = ()) -> Tensor:
         """[B, C, f, h, w], t in [0, 1] that broadcasts to [B, 1, f, h, w], B prompts -> [B, P C, f, h, w].
@@ -230,16 +245,20 @@ class VideoTransformer(nn.Module):
         """
         layout, config = plan.layout, self.config
         # fmt: off
-        turn = rotary(layout.positions, config.head_dim, config.rope_base)     # cos and sin [N, head_dim / 2]
-        tokens = self.embed(pieces)                                            # [B, N, D]
-        tokens = tokens + self.place(torch.cat(turn, dim=-1))                  # rotary alone sees only differences
+        tokens = self.embed(pieces)                                            # [B, N, D], without registers
+        if config.registers:
+            tokens = layout.with_registers(tokens, self.registers.to(tokens.dtype))  # [B, N, D]
+        place, turn = self.place(layout.positions)                             # [N, D], cos and sin or None
+        tokens, first = tokens + place.to(tokens.dtype), None
         signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
         modulation = self.modulation(signal)                                   # [B, K, 6 D]
         prompt = self.read(text)                                               # [S, L + 1, D] and mask
         for block, views in zip(self.blocks, plan.views, strict=True):
-            tokens = block(tokens, turn, modulation, times, prompt, plan.samples, views)  # [B, N, D]
+            tokens, first = block(
+                tokens, turn, modulation, times, prompt, plan.samples, views, plan.scope, first
+            )                                                                  # [B, N, D], the first layer's values
         tokens, times = layout.videos(tokens), times.first([grid.tokens for grid in layout.grids])
-        return self.unembed(tokens, signal, times)                             # [B, N, P C volume]
+        return self.unembed(tokens, signal, times, plan.last)                  # [B, N, P C volume]
         # fmt: on
 
     def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference]) -> Sample:
@@ -247,6 +266,9 @@ class VideoTransformer(nn.Module):
         size, config = tuple(latents.shape[2:]), self.config
         grid, times = grid_of(size, config.tubelet), times_of(t, size, config.tubelet)
         pieces = marked(latents, t, config.tubelet)
+        if config.registers:
+            ends = torch.arange(1, grid.frames + 1, device=times.levels.device) * grid.places - 1
+            times = times.followed_by(ends.repeat_interleave(config.registers))
         if not references:
             return Sample(grid, (), pieces, times)
         places = [place_of(each, latents, config.tubelet, config.frames_per_latent) for each in references]
@@ -301,18 +323,19 @@ def flops(
     plan = plan_of(config, (grid,), torch.device("cpu"), (references,))
     width, text_width, states = config.width, config.text_width, text_tokens + 1
     patch, (tokens,) = config.latent_channels * volume(config.tubelet), plan.layout.tokens
+    embedded = tokens_of(grid, references)
     one_each = levels == grid.tokens > 1
-    if references:
-        levels = tokens if one_each else levels + 1
+    levels = tokens if one_each else levels + bool(references)
     signal = levels * (TIME_FEATURES * width + width**2 + 6 * width**2 + 2 * width**2) + text_width * width
     spread = 0 if levels == 1 or one_each else levels * width  # for each number that a token is given
     steering = spread * (2 * grid.tokens + 6 * config.depth * tokens)
-    ends = tokens * width * (patch + volume(config.tubelet) + config.head_dim)
+    ends = embedded * width * (patch + volume(config.tubelet))
+    ends += tokens * width * config.head_dim if config.positions == "rotary" else 0
     ends += grid.tokens * width * config.predictions * patch
     ends += text_tokens * text_width * width
     # Each view has its share of the heads; a pair costs two products, query by key and weight by value.
     seeing = sum(2 * view.pairs * width // len(views) for views in plan.views for view in views)
     attending = 4 * tokens * width**2
     reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
-    thinking = 2 * config.mlp_ratio * tokens * width**2
+    thinking = tokens * FEED_FORWARDS[config.feed_forward].weights(width, config.mlp_ratio)
     return 2 * (signal + steering + ends + seeing + config.depth * (attending + reading + thinking))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tubelet.errors import InputError
 from tubelet.model.conditioning import FinalNorm
 from tubelet.model.linear import Linear
+from tubelet.model.norms import Scope
 from tubelet.model.times import Times
 
 Tubelet = tuple[int, int, int]
@@ -103,14 +104,14 @@ class Embed(nn.Module):
 class Unembed(nn.Module):
     """Tokens -> a prediction for every latent; a fresh one predicts zero.   [DiT 3.2]"""
 
-    def __init__(self, channels: int, width: int, tubelet: Tubelet) -> None:
+    def __init__(self, channels: int, width: int, tubelet: Tubelet, norm: str = "layer") -> None:
         super().__init__()
-        self.norm = FinalNorm(width)
+        self.norm = FinalNorm(width, norm)
         self.project = Linear(width, channels * volume(tubelet), zero=True)
 
-    def forward(self, tokens: Tensor, signal: Tensor, times: Times) -> Tensor:
+    def forward(self, tokens: Tensor, signal: Tensor, times: Times, scope: Scope | None = None) -> Tensor:
         """[B, N, D] and the signal of each level of their times [B, K, D] -> pieces [B, N, C * volume] for `join`."""
-        return self.project(self.norm(tokens, signal, times))
+        return self.project(self.norm(tokens, signal, times, scope))
 
 
 def volume(tubelet: Tubelet) -> int:

@@ -1,0 +1,64 @@
+"""Norms by name: what is taken out of the tokens before the signal shifts and scales them. None has a parameter."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tubelet.model.groups import Groups, groups
+
+EPSILON = 1e-5
+
+
+class Scope(NamedTuple):
+    """Over which tokens of a row a norm takes its statistics.
+
+    samples: the tokens of each sample; counted: float32 [1, N, 1], 1 for tokens in the statistics and 0 for others.
+    """
+
+    samples: Groups
+    counted: Tensor
+
+    def to(self, device: torch.device | str) -> "Scope":
+        """Moved to a device."""
+        return Scope(self.samples.to(device), self.counted.to(device))
+
+
+def scope_of(sample: Tensor) -> Scope:
+    """The scope in which every token counts, from the number of the sample of each, int64 [N]."""
+    return Scope(groups(sample), torch.ones(1, len(sample), 1, device=sample.device))
+
+
+def layer(tokens: Tensor, scope: Scope | None = None) -> Tensor:
+    """Each token less its mean over D, divided by its deviation: [B, N, D] -> the same."""
+    return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+def rms(tokens: Tensor, scope: Scope | None = None) -> Tensor:
+    """Each token divided by its root mean square over D: [B, N, D] -> the same.   [RMSNorm 4]"""
+    return F.rms_norm(tokens, tokens.shape[-1:], eps=EPSILON)
+
+
+def instance(tokens: Tensor, scope: Scope | None = None) -> Tensor:
+    """Each channel less its mean over the sample's tokens, divided by its deviation over them.   [StyleGAN 1]
+
+    The statistics are those of the video's tokens, known ones too, and references and registers are normalised by
+    them. So a reference stays comparable with the video and reaches it by attention alone, and a register may grow
+    large without pressing the video flat. A video of one token is left with nothing but the signal's shift. Without a
+    scope every row is a sample of which all tokens count. The statistics are float32 at least.
+    """
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    samples, counted = scope or scope_of(torch.zeros(tokens.shape[1], device=tokens.device))
+    pieces = zip(samples.pieces(wide), samples.pieces(counted.to(wide.dtype)), strict=True)
+    return samples.row([standardised(*each) for each in pieces]).to(tokens.dtype)
+
+
+def standardised(tokens: Tensor, counted: Tensor) -> Tensor:
+    """(x - mean) / sqrt(variance + EPSILON), over the tokens that count: [B, S, D], [B or 1, S, 1] -> [B, S, D]."""
+    share = counted / counted.sum(1, keepdim=True)
+    away = tokens - (share * tokens).sum(1, keepdim=True)
+    return away * ((share * away.square()).sum(1, keepdim=True) + EPSILON).rsqrt()
+
+
+NORMS = {"layer": layer, "rms": rms, "instance": instance}
