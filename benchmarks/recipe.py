@@ -55,6 +55,18 @@ VARIANTS |= {
     "min_snr": [*COSINE, "--target", "v", "--objective.weight", "min_snr"],
     "sigmoid_weight": [*COSINE, "--target", "v", "--objective.weight", "sigmoid"],
 }
+# What the layers are made of.
+VARIANTS |= {
+    "no_qk_norm": ["--model.no-qk-norm"],
+    "swiglu": ["--model.feed-forward", "swiglu"],
+    "rms_norm": ["--model.norm", "rms"],
+    "instance_norm": ["--model.norm", "instance"],
+    "registers_1": ["--model.registers", "1"],
+    "registers_4": ["--model.registers", "4"],
+    "value_residual": ["--model.value-residual"],
+    "sincos": ["--model.positions", "sincos"],
+    "learned_positions": ["--model.positions", "learned"],
+}
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 TEXT_TOKENS = 14  # of a usual caption
 
