@@ -3,10 +3,12 @@
 python benchmarks/train_step.py [--preset mini] [--batch 64] [--latents 5 8 8] [--compile whole] ...
 
 The matrix rate and the steps are measured in turn and the best of each is taken, so the fraction holds on a
-machine that others use too; there, `--threads 1 --clock cpu` does not count the time taken by others at all.
+machine that others use too; there, `--threads 1 --clock cpu` does not count the time taken by others at all. Memory is
+the most that the process ever held, and what it held before the model was made.
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +22,7 @@ from tubelet.model.foldings import FOLDINGS
 from tubelet.model.presets import SIZES, preset
 from tubelet.model.transformer import VideoTransformer, flops
 from tubelet.shapes import Text
+from tubelet.training.blocks import CHECKPOINTING, checkpointed, compiled
 
 Model = TypeVar("Model", bound=nn.Module)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -45,9 +48,9 @@ def training_step(model: VideoTransformer, options: argparse.Namespace) -> Calla
     latents = torch.randn(batch, config.latent_channels, *size)
     t = torch.rand(batch, 1, *(size if options.times == "each" else (1, 1, 1)))
     run = torch.compile(model, dynamic=False) if options.compile == "whole" else model
+    checkpointed(model.blocks, options.checkpointing)
     if options.compile == "blocks":
-        for block in model.blocks:
-            block.compile(dynamic=False)
+        compiled(model.blocks)
 
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.dtype == "bfloat16"):
@@ -72,6 +75,7 @@ def main() -> None:
         "--times", choices=("sample", "each"), default="sample", help="one t a sample or a latent"
     )
     parser.add_argument("--compile", choices=("no", "blocks", "whole"), default="no")
+    parser.add_argument("--checkpointing", choices=CHECKPOINTING, default="none")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
@@ -80,6 +84,8 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     config, clock = replace(preset(options.preset), attention=tuple(options.attention)), CLOCKS[options.clock]
+    matrix_rate(getattr(torch, options.dtype), seconds=0.2, clock=clock)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     step, seconds, rate = training_step(awake(VideoTransformer(config)), options), float("inf"), 0.0
     for _ in range(2):
         step()
@@ -94,7 +100,8 @@ def main() -> None:
         f"{work / seconds / rate:.2f} of {rate / 1e9:.0f} GFLOP/s {options.dtype}: {seconds:.3f} s a step of "
         f"{options.batch} clips, {work / 1e9:.0f} GFLOP; {options.preset}, {' '.join(options.attention)}, "
         f"t for each {'latent' if options.times == 'each' else 'sample'}, compiled: {options.compile}, "
-        f"{options.threads} threads, {options.clock} clock"
+        f"checkpointing: {options.checkpointing}, {options.threads} threads, {options.clock} clock, "
+        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB with {before} of it before"
     )
 
 

@@ -3,10 +3,11 @@
     export PYTHONPATH=src:.gpu-bundle/site; python benchmarks/gpu/unpack.py .gpu-bundle
     python benchmarks/gpu/throughput.py --minutes 8
 
-Of each shape and batch size, eager, compiled and compiled as CUDA graphs: milliseconds of forward and backward, of the
-whole step (clipping, Muon and AdamW, average), samples a second of the whole step, the share of the bf16 matrix rate
-measured in the same process and of the nominal one, and the most memory. Products of the model are counted, three times
-the forward's; the optimizer's are not. A row that fails says why, and the next one is measured.
+Of each shape and batch size, eager, with compiled blocks (as training has them), compiled whole and as CUDA graphs:
+milliseconds of forward and backward, of the whole step (clipping, Muon and AdamW, average), samples a second of the
+whole step, the share of the bf16 matrix rate measured in the same process and of the nominal one, and the most memory.
+Products of the model are counted, three times the forward's; the optimizer's are not. A row that fails says why, and
+the next one is measured.
 """
 
 import argparse
@@ -25,12 +26,13 @@ from torch import Tensor
 from tubelet.diffusion.objective import mean_squared
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
 from tubelet.shapes import Text
+from tubelet.training.blocks import compiled
 from tubelet.training.ema import Average
 from tubelet.training.optim import OptimizerConfig, Optimizers
 
 NOMINAL = {"H100": 989e12, "H200": 989e12}  # dense bf16 FLOP/s of the SXM parts, by the vendor's data sheet
 TEXT_TOKENS = 24
-MODES = ("eager", "compiled", "graphs")
+MODES = ("eager", "blocks", "whole", "graphs")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ class Trained:
         self.optimizers, self.average = Optimizers(self.model, OptimizerConfig()), Average(self.model, 0.999)
         self.device, self.number = device, 0
         self.compute: Callable[[], Tensor] = self.loss
-        if mode != "eager":
+        if mode == "blocks":
+            compiled(self.model.blocks)
+        elif mode != "eager":
             options = {"mode": "reduce-overhead"} if mode == "graphs" else {}
             self.compute = torch.compile(self.loss, dynamic=False, **options)
 

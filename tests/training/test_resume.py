@@ -1,5 +1,6 @@
 """A run that is killed, damaged or moved: it goes on bit for bit, or says that it does not."""
 
+import dataclasses
 import json
 import os
 import random
@@ -284,6 +285,8 @@ def test_compiling_or_not_is_a_break_and_workers_are_not(tmp_path, monkeypatch):
     compiled = codec_run(tmp_path, 2, compile=True).loop
     if shutil.which("g++"):
         assert "g++" in build(compiled)["compile"]
+        selective = dataclasses.replace(compiled, activation_checkpointing="selective")
+        assert build(selective)["compile"] != build(compiled)["compile"]
     monkeypatch.setenv("PATH", "")
     assert build(compiled) == build(loop)  # without a compiler, nothing is compiled
 

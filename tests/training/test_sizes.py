@@ -160,18 +160,3 @@ def test_a_size_that_does_not_fill_tubelets_is_refused_with_the_nearest(tmp_path
 def test_an_unknown_batching_is_refused_with_the_near_miss(tmp_path, codec):
     with pytest.raises(InputError, match="packed"):
         run_of(tmp_path, codec, "pack")
-
-
-def test_buckets_are_compiled_once_for_each_size(tmp_path, codec):
-    task, graphs = task_of(tmp_path, codec, "buckets"), []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    loss = torch.compile(task.loss, dynamic=False, backend=backend)
-    for number in (0, 1, 2, 1, 0, 2):
-        items = [task.sample(first, number) for first in range(2)]
-        plain = task.loss(task.collate(items))[0]
-        torch.testing.assert_close(loss(task.collate(items))[0], plain)
-    assert len(graphs) == 3

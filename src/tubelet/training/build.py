@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from tubelet import __version__
+from tubelet.training.blocks import can_compile
 from tubelet.training.config import LoopConfig
 
 
@@ -28,7 +28,7 @@ def build(loop: LoopConfig) -> dict[str, Any]:
         "cpu": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": torch.cuda.get_device_name() if loop.device == "cuda" else "cpu",
         "float32_matmul": torch.get_float32_matmul_precision(),
-        "compile": compiler() if loop.compile else "off",
+        "compile": compiler(loop) if loop.compile else "off",
     }
 
 
@@ -40,12 +40,12 @@ def installed(package: str) -> str:
         return ""
 
 
-def compiler() -> str:
-    """The first line of `g++ --version`: what torch.compile builds with decides bits too. "off" without g++."""
-    if shutil.which("g++") is None:
+def compiler(loop: LoopConfig) -> str:
+    """What is compiled and kept, and the first line of `g++ --version`: all decide bits. "off" without g++."""
+    if not can_compile():
         return "off"
     said = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout.splitlines()
-    return said[0] if said else "g++"
+    return f"blocks, checkpointing {loop.activation_checkpointing}, {said[0] if said else 'g++'}"
 
 
 def processor() -> str:

@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tubelet.autoencoder.codec import CausalCodec, codec_part, make_codec
+from tubelet.autoencoder.layers import CausalBlock
 from tubelet.autoencoder.objective import codec_loss, psnr
 from tubelet.checkpoint import Part
 from tubelet.data.loader import clip_of
@@ -54,6 +55,11 @@ class CodecTask:
         variances = self.model.fit_pca(to_video(self.frames_of(numbers)))
         kept = float(variances[: self.run.codec.latent_channels].sum() / variances.sum())
         log.event("pca", clips=len(numbers), variance_kept=kept)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The causal blocks, those of the encoder first."""
+        return [part for part in self.model.modules() if isinstance(part, CausalBlock)]
 
     def content(self) -> dict[str, str]:
         """The clips."""

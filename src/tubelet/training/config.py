@@ -22,6 +22,7 @@ from tubelet.diffusion.targets import x0_coefficients
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
+from tubelet.training.blocks import CHECKPOINTING
 from tubelet.training.optim import OptimizerConfig, Schedule
 
 Run = TypeVar("Run")
@@ -41,7 +42,8 @@ class LoopConfig:
     *_every: steps between lines of the log, held-out measurements, previews and checkpoints; keep: checkpoints kept.
     device: "cpu" or "cuda"; every random draw is made on the CPU.
     precision: "bf16" (autocast) or "float32".
-    compile: torch.compile, which takes minutes before the first step and needs g++.
+    compile: torch.compile of the model's blocks: half a minute before the first step of each size; needs g++.
+    activation_checkpointing: "none"; "selective" or "full" save memory and cost time, see blocks.checkpointed.
     """
 
     out: str
@@ -61,6 +63,7 @@ class LoopConfig:
     device: str = "cpu"
     precision: str = "bf16"
     compile: bool = True
+    activation_checkpointing: str = "none"
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000))
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -74,6 +77,11 @@ class LoopConfig:
         if self.precision not in ("bf16", "float32"):
             raise InputError(
                 f"precision {self.precision!r} is unknown; {near_miss(self.precision, ['bf16', 'float32'])}"
+            )
+        which = self.activation_checkpointing
+        if which not in CHECKPOINTING:
+            raise InputError(
+                f"activation_checkpointing {which!r} is unknown; {near_miss(which, CHECKPOINTING)}"
             )
         if self.device not in ("cpu", "cuda"):
             raise InputError(f"device {self.device!r} is unknown; {near_miss(self.device, ['cpu', 'cuda'])}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tubelet.autoencoder.codec import Codec, CodecConfig, codec_of, encoder_hash, make_codec
 from tubelet.checkpoint import Part
@@ -88,6 +88,11 @@ class DenoiserTask:
             take_weights(model, model.config, run.loop.start_from, "transformer")
         self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's."""
+        return self.model.blocks
 
     def content(self) -> dict[str, str]:
         """Clips of every size, the codec's encoder and the text encoder."""

@@ -1,10 +1,9 @@
 """The loop that trains codec and denoiser alike."""
 
 import contextlib
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tubelet.checkpoint import Part
 from tubelet.data.loader import batches
 from tubelet.progress import duration
+from tubelet.training.blocks import (
+    can_compile,
+    checkpointed,
+    compiled,
+    failed_to_compile,
+    released,
+    uncompiled,
+)
 from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, to_dict
 from tubelet.training.ema import Average
 from tubelet.training.log import Log
@@ -30,6 +37,11 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """What is trained."""
+        ...
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """Parts of the model that are most of it, and few of them different: compiled and checkpointed one by one."""
         ...
 
     def content(self) -> dict[str, str]:
@@ -54,7 +66,7 @@ class Task(Protocol):
         ...
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to minimise, a scalar (mean over samples), and terms to log the means of. Only tensors: compiled."""
+        """The loss to minimise, a scalar (mean over samples), and terms to log the means of."""
         ...
 
     def observe(self, batch: Any, terms: dict[str, Tensor]) -> None:
@@ -80,15 +92,15 @@ class Task(Protocol):
 
 @dataclass
 class State:
-    """Everything that changes while training."""
+    """Everything that changes while training. compiled: whether the model's blocks are."""
 
     model: nn.Module
     average: Average
     optimizers: Optimizers
     step: int = 0
+    compiled: bool = False
 
 
-Loss = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]
 Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
 
 
@@ -113,13 +125,11 @@ def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
     batch_of_step = batches(
         task.fetch, list, start=state.step * size, stop=stop, size=size, workers=loop.workers
     )
-    if loop.compile and not task.few_shapes:
-        log.say("packed batches have a new layout at every step: training without torch.compile")
-    compute = compiled(task.loss, loop.compile and task.few_shapes, log)
+    prepare(task, loop, state, log)
     model.train()
     with noted_interrupts() as interrupted:
         for items in batch_of_step:
-            loss, terms = accumulate(task, compute, state, items, loop)
+            loss, terms = accumulate_anyhow(task, state, items, loop, log)
             norm = state.optimizers.clip(loop.max_norm)
             state.optimizers.step(loop.schedule.factor(state.step))
             state.average.update(model, state.step)
@@ -138,8 +148,39 @@ def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
     return final
 
 
+def prepare(task: Task, loop: LoopConfig, state: State, log: Log) -> None:
+    """Checkpoint and compile the model's blocks where that is wanted and can be."""
+    checkpointed(task.blocks, loop.activation_checkpointing)
+    if loop.compile and not task.few_shapes:
+        log.say("packed batches have a new layout at every step: training without torch.compile")
+    elif loop.compile and not can_compile():
+        log.say("no g++ here: training without torch.compile, about 1.3 times slower")
+    elif loop.compile:
+        compiled(task.blocks)
+        state.compiled = True
+
+
+def accumulate_anyhow(
+    task: Task, state: State, items: list[Any], loop: LoopConfig, log: Log
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`accumulate`; where the compiler fails, once more without it, and so from then on."""
+    try:
+        return accumulate(task, state, items, loop)
+    except Exception as problem:
+        if not state.compiled or not failed_to_compile(problem):
+            raise
+        log.event("compile_failed", step=state.step, error=str(problem))
+        log.say(
+            "torch.compile failed (log.jsonl has its words): training goes on without it, about 1.3 times slower"
+        )
+        released(task.blocks)
+        checkpointed(task.blocks, loop.activation_checkpointing)
+        state.compiled = False
+        return accumulate(task, state, items, loop)
+
+
 def accumulate(
-    task: Task, compute: Loss, state: State, items: list[Any], loop: LoopConfig
+    task: Task, state: State, items: list[Any], loop: LoopConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradients of the mean loss over a batch, in micro batches; returns the loss and its terms, detached."""
     state.optimizers.clear()
@@ -149,7 +190,7 @@ def accumulate(
     for piece in range(pieces):
         batch = moved(task.collate(items[piece * size : (piece + 1) * size]), loop.device)
         with loop.autocast():
-            loss, terms = compute(batch)
+            loss, terms = task.loss(batch)
         (loss / pieces).backward()
         total = total + loss.detach() / pieces
         terms = {name: term.detach() for name, term in terms.items()}
@@ -229,11 +270,14 @@ def noted_interrupts() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def averaged(state: State) -> Iterator[None]:
-    """The model holds the averaged weights and is in evaluation mode inside the block."""
+    """The model holds the averaged weights, is in evaluation mode and runs as it is written inside the block.
+
+    Held-out clips and previews come in sizes of their own, and seldom: compiling for them would take longer.
+    """
     state.average.swap(state.model)
     state.model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), uncompiled() if state.compiled else contextlib.nullcontext():
             yield
     finally:
         state.average.swap(state.model)
@@ -246,14 +290,6 @@ def moved(batch: Any, device: str) -> Any:
         return batch.to(device)
     items = [moved(item, device) for item in batch]
     return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
-
-
-def compiled(function: Loss, wanted: bool, log: Log) -> Loss:
-    """torch.compile of `function` where wanted and a C++ compiler is there; otherwise the function itself."""
-    if wanted and shutil.which("g++") is None:
-        log.say("no g++ here: training without torch.compile, about 1.5 times slower")
-        wanted = False
-    return torch.compile(function, dynamic=False) if wanted else function
 
 
 def flops_of(task: Task, device: str) -> int:

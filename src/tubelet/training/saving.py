@@ -27,6 +27,7 @@ FREE = (
     "workers",
     "keep",
     "compile",
+    "activation_checkpointing",
     "device",
 )  # of the loop: a branch may change them
 PATHS = ("codec", "cache", "data.folder")  # what lies there is compared instead
