@@ -2,10 +2,17 @@
 
 import torch
 
-from tubelet.model.transformer import TransformerConfig, VideoTransformer
+from tubelet.model.transformer import MODULATIONS, PROMPTS, TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
 
 SMALL = TransformerConfig(latent_channels=3, width=24, depth=2, heads=2, text_width=10)
+
+# Every way to tell a model what to do, by the fields that differ from the default.
+CONDITIONINGS = {
+    f"{prompt} {modulation}": {"prompt": prompt, "modulation": modulation}
+    for prompt in PROMPTS
+    for modulation in MODULATIONS
+}
 
 
 def random_text(batch, tokens=5, width=10):

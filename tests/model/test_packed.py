@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.models import SMALL, awake, random_text
+from model.models import CONDITIONINGS, SMALL, awake, random_text
 from tubelet.errors import InputError
 from tubelet.model.attention import CrossAttention
 from tubelet.model.foldings import FOLDINGS
@@ -29,9 +29,10 @@ def alone(model, latents, t, text):
     return [model(x[None], time[None] if time.dim() else time, text[[i]])[0] for i, (x, time) in each]
 
 
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
 @pytest.mark.parametrize("attention", [*((name,) for name in sorted(FOLDINGS)), ("joint", "window")])
-def test_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(attention):
-    model = awake(replace(SMALL, attention=attention, window=(2, 2, 2)))
+def test_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(attention, conditioning):
+    model = awake(replace(SMALL, attention=attention, window=(2, 2, 2), **CONDITIONINGS[conditioning]))
     latents, t, text = samples()
     found = []
     for predictions in (model.packed(latents, t, text), alone(model, latents, t, text)):
@@ -41,8 +42,10 @@ def test_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(attentio
         torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
 
 
-def test_no_gradient_crosses_from_sample_to_sample():
-    model = awake(replace(SMALL, depth=3, attention=("joint", "split_heads", "window"), window=(2, 2, 2)))
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_no_gradient_crosses_from_sample_to_sample(conditioning):
+    foldings = {"attention": ("joint", "split_heads", "window"), "window": (2, 2, 2)}
+    model = awake(replace(SMALL, depth=3, **foldings, **CONDITIONINGS[conditioning]))
     latents, t, text = samples()
     predictions = model.packed(latents, t, text)
     for i, prediction in enumerate(predictions):
@@ -72,8 +75,9 @@ def test_in_bfloat16_packed_differs_from_alone_by_what_bfloat16_differs_from_flo
         assert (low - full).square().mean() < 1e-3 * scale
 
 
-def test_known_latents_and_one_time_a_sample_go_together():
-    model, (latents, t, text) = awake(), samples()
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_known_latents_and_one_time_a_sample_go_together(conditioning):
+    model, (latents, t, text) = awake(replace(SMALL, **CONDITIONINGS[conditioning])), samples()
     first_known = torch.full((1, 4, 1, 1), 0.5)
     first_known[:, 0] = 0
     each_its_own = torch.rand(1, 3, 4, 4)
@@ -129,8 +133,10 @@ def test_a_plan_refuses_samples_that_are_not_in_the_order_of_their_sizes():
         plan_of(SMALL, (Grid(2, 2, 2), Grid(1, 2, 2)), DEVICE)
 
 
-def test_a_model_compiles_whole_and_a_second_call_compiles_nothing():
-    model = awake(replace(SMALL, attention=("split_heads", "window"), window=(2, 2, 2)))
+@pytest.mark.parametrize("conditioning", ["cross shared", "joint shared", "none block"])
+def test_a_model_compiles_whole_and_a_second_call_compiles_nothing(conditioning):
+    fields = CONDITIONINGS[conditioning]
+    model = awake(replace(SMALL, attention=("split_heads", "window"), window=(2, 2, 2), **fields))
     latents, t, text = torch.randn(2, 3, 3, 4, 6), torch.rand(2, 1, 1, 1, 1), random_text(2)
     torch.compiler.reset()
     whole = torch.compile(model, dynamic=False, fullgraph=True, backend="eager")
@@ -139,9 +145,11 @@ def test_a_model_compiles_whole_and_a_second_call_compiles_nothing():
             torch.testing.assert_close(whole(latents, t, text), model(latents, t, text))
 
 
+@pytest.mark.parametrize("conditioning", ["cross shared", "joint shared", "none block"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_blocks_compile_without_a_break(packed):
-    model = awake(replace(SMALL, attention=("split_heads", "window"), window=(2, 2, 2)))
+def test_blocks_compile_without_a_break(packed, conditioning):
+    fields = CONDITIONINGS[conditioning]
+    model = awake(replace(SMALL, attention=("split_heads", "window"), window=(2, 2, 2), **fields))
     latents, t, text = samples()
     if not packed:
         latents, t = [torch.randn(3, 3, 4, 6) for _ in range(2)], t[:2]

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.models import SMALL, awake, random_text
+from model.models import CONDITIONINGS, SMALL, awake, random_text
 from tubelet.errors import InputError
-from tubelet.model.blocks import Block, ReadPrompt
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
@@ -23,20 +22,25 @@ from tubelet.shapes import Text
 SIZE = (3, 4, 6)
 
 
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_a_fresh_block_changes_nothing(folding):
-    config = replace(SMALL, attention=(folding,))
+def test_a_fresh_block_changes_nothing(folding, conditioning):
+    config = replace(SMALL, attention=(folding,), **CONDITIONINGS[conditioning])
     plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
-    turn, prompt = rotary(plan.layout.positions, 12, 100.0), ReadPrompt(10, 24)(random_text(2))
-    times = Times(torch.rand(2, 1), (Part(1, 12),))
-    for views in plan.views:
-        changed = Block(24, 2, 4)(tokens, turn, torch.zeros(2, 1, 144), times, prompt, plan.samples, views)
+    turn, times = rotary(plan.layout.positions, 12, 100.0), Times(torch.rand(2, 1), (Part(1, 12),))
+    model, signal = VideoTransformer(config), torch.randn(2, 1, 24)
+    prompt = model.prompted(random_text(2), signal, times, plan)
+    for block, views in zip(model.blocks, plan.views, strict=True):
+        given = tokens, turn, model.modulation(signal), times, prompt, plan.samples, views
+        changed, words = block(*given)
         assert torch.equal(changed, tokens)
+        assert prompt is None or torch.equal(words.states, prompt.states)
 
 
-def test_a_fresh_model_predicts_zero():
-    latents = torch.randn(2, 3, *SIZE)
-    prediction = VideoTransformer(SMALL)(latents, torch.rand(2, 1, 1, 1, 1), random_text(2))
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_a_fresh_model_predicts_zero(conditioning):
+    latents, config = torch.randn(2, 3, *SIZE), replace(SMALL, **CONDITIONINGS[conditioning])
+    prediction = VideoTransformer(config)(latents, torch.rand(2, 1, 1, 1, 1), random_text(2))
     assert torch.equal(prediction, torch.zeros_like(latents))
 
 
@@ -51,8 +55,10 @@ def test_the_prediction_has_the_shape_of_the_latents(folding, tubelet, size):
     assert prediction.isfinite().all()
 
 
-def test_one_time_for_each_sample_agrees_with_the_same_time_for_each_latent():
-    model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_one_time_for_each_sample_agrees_with_the_same_time_for_each_latent(conditioning):
+    model = awake(replace(SMALL, **CONDITIONINGS[conditioning]))
+    latents, text = torch.randn(2, 3, *SIZE), random_text(2)
     t = torch.rand(2, 1, 1, 1, 1)
     short = model(latents, t, text)
     torch.testing.assert_close(model(latents, t.expand(2, 1, *SIZE), text), short, atol=1e-5, rtol=1e-4)
@@ -67,8 +73,10 @@ def test_every_latents_time_matters():
     assert (model(latents, known, text) - model(latents, t, text)).abs().amax((0, 1, 3, 4)).min() > 1e-4
 
 
-def test_padding_of_the_text_has_no_effect():
-    model, latents, t = awake(), torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_padding_of_the_text_has_no_effect(conditioning):
+    model = awake(replace(SMALL, **CONDITIONINGS[conditioning]))
+    latents, t = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1)
     text = random_text(2)
     longer = Text(
         torch.cat([text.tokens, torch.full((2, 7, 10), 50.0)], 1),
@@ -84,20 +92,27 @@ def test_a_sample_alone_is_the_same_as_in_a_batch():
     torch.testing.assert_close(alone, model(latents, t, text)[1:2], atol=1e-5, rtol=1e-4)
 
 
-def test_a_prompt_without_tokens_is_valid():
-    text = random_text(2)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_a_prompt_without_tokens_is_valid(conditioning):
+    text, model = random_text(2), awake(replace(SMALL, **CONDITIONINGS[conditioning]))
     empty = Text(text.tokens, torch.zeros_like(text.mask), text.whole)
-    assert awake()(torch.randn(2, 3, *SIZE), torch.tensor(0.5), empty).isfinite().all()
+    latents, t = torch.randn(2, 3, *SIZE), torch.tensor(0.5)
+    prediction = model(latents, t, empty)
+    assert prediction.isfinite().all()
+    torch.testing.assert_close(
+        model(latents, t, Text(text.tokens[:, :0], text.mask[:, :0], text.whole)), prediction
+    )
 
 
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
+def test_within_a_few_steps_the_gradient_reaches_every_parameter(folding, conditioning):
     """Output, then gates and the prompt's way in, then what lies behind them: silent layers wake in turn."""
     torch.manual_seed(0)
-    model = VideoTransformer(replace(SMALL, attention=(folding,)))
+    model = VideoTransformer(replace(SMALL, attention=(folding,), **CONDITIONINGS[conditioning]))
     latents, t, text = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1), random_text(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(3):
+    for _ in range(4 if conditioning.startswith("joint") else 3):  # the video's gates, then the words'
         optimizer.zero_grad()
         (model(latents, t, text) - latents).square().mean().backward()
         optimizer.step()
@@ -105,8 +120,10 @@ def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
     assert not asleep
 
 
-def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type():
-    model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type(conditioning):
+    model = awake(replace(SMALL, **CONDITIONINGS[conditioning]))
+    latents, text = torch.randn(2, 3, *SIZE), random_text(2)
     exact = model(latents, torch.tensor(0.5), text)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = model(latents, torch.tensor(0.5), text)
@@ -114,12 +131,14 @@ def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_ty
     assert (low - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
 @pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 2, 2)])
-def test_flops_by_formula_are_the_flops_counted(folding, tubelet):
+def test_flops_by_formula_are_the_flops_counted(folding, tubelet, conditioning):
     config = TransformerConfig(
-        width=48, depth=3, heads=2, attention=(folding,), window=(2, 2, 3), tubelet=tubelet, text_width=20
-    )
+        width=48, depth=3, heads=2, attention=(folding,), window=(2, 2, 3), tubelet=tubelet, text_width=20,
+        **CONDITIONINGS[conditioning],
+    )  # fmt: skip
     model, shape = VideoTransformer(config), (16, 4, 6, 8)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, *shape), torch.rand(2, 1, 1, 1, 1), random_text(2, tokens=7, width=20))
@@ -157,6 +176,8 @@ def test_an_unknown_preset_names_the_near_miss():
         ({"depth": 0}, "depth is 0"),
         ({"tubelet": (1, 0, 2)}, "tubelet is 0"),
         ({"tubelet": (2, 2)}, "three sizes"),
+        ({"modulation": "blocks"}, "modulation 'blocks' is unknown; did you mean 'block'"),
+        ({"prompt": "mmdit"}, "prompt 'mmdit' is unknown; known: cross, joint, none"),
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused_with_the_remedy(fields, remedy):

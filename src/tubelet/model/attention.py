@@ -84,16 +84,18 @@ class SelfAttention(nn.Module):
 
         The heads are split evenly among the views: the groups of tokens that see each other or, slowly, their keys [N].
         """
-        q, k, v = (
-            self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        )  # each [B, N, heads, head_dim]
-        q, k = rotate(self.q_norm(q), turn), rotate(self.k_norm(k), turn)
-        heads = zip(*(x.chunk(len(views), dim=2) for x in (q, k, v)), strict=True)
+        heads = zip(*(x.chunk(len(views), dim=2) for x in self.split(tokens, turn)), strict=True)
         seen = [
             masked(q, k, v, view) if isinstance(view, Tensor) else grouped(q, k, v, view)
             for view, (q, k, v) in zip(views, heads, strict=True)
         ]
         return self.out(seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1))
+
+    def split(self, tokens: Tensor, turn: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens [B, N, D] -> q, k and v, each [B, N, heads, head_dim]; without a turn they have no position."""
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k = self.q_norm(q), self.k_norm(k)
+        return (q, k, v) if turn is None else (rotate(q, turn), rotate(k, turn), v)
 
 
 class CrossAttention(nn.Module):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.model.attention import CrossAttention, HeadNorm, SelfAttention
-from tubelet.model.conditioning import modulate
+from tubelet.model.conditioning import Modulation, modulate
 from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
 from tubelet.model.positions import Rotary
@@ -17,23 +17,30 @@ from tubelet.shapes import Text
 
 
 class Prompt(NamedTuple):
-    """Text as the blocks read it: states [B, L + 1, D] and mask [B, 1, 1, L + 1] (True may be seen)."""
+    """Text as the blocks read it: states [S, L + 1, D] and mask [S, 1, 1, L + 1] (True may be seen).
+
+    Where its tokens are a stream of their own, see streams.py: what steers them, [S, 1, 6 D] or the signal [S, 1, D],
+    and for each token of the video which prompt is its own, int64 [B, N].
+    """
 
     states: Tensor
     mask: Tensor
+    modulation: Tensor | None = None
+    owner: Tensor | None = None
 
 
 class ReadPrompt(nn.Module):
     """Text states at the model's width, after one learned state that stands for "nothing".
 
-    It can always be seen, so that a prompt without any token is a valid one.
+    It can always be seen, so that a prompt without any token is a valid one. Where the states go through layers of
+    their own it is born as large as they are: the norms there would make a gradient of hundreds from zeros.
     """
 
-    def __init__(self, text_width: int, width: int) -> None:
+    def __init__(self, text_width: int, width: int, stream: bool = False) -> None:
         super().__init__()
         self.project = Linear(text_width, width)
         self.norm = HeadNorm(width)
-        self.nothing = nn.Parameter(torch.zeros(width))
+        self.nothing = nn.Parameter(torch.randn(width) if stream else torch.zeros(width))
 
     def forward(self, text: Text) -> Prompt:
         """Text of tokens [B, L, E] -> states [B, L + 1, D] and their mask."""
@@ -59,14 +66,17 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Tokens that attend, read the prompt and think; a fresh block changes nothing.
 
-    It is the same for every folding: what its tokens see is an argument.
+    It is the same for every folding: what its tokens see is an argument. `reads`: by cross-attention, or not at all.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: int, *, own_modulation: bool = False, reads: bool = True
+    ) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(6 * width))
+        self.modulation = Modulation(width) if own_modulation else nn.Identity()
         self.attention = SelfAttention(width, heads)
-        self.read = CrossAttention(width, heads)
+        self.read = CrossAttention(width, heads) if reads else None
         self.feed_forward = FeedForward(width, mlp_ratio)
 
     def forward(
@@ -75,18 +85,20 @@ class Block(nn.Module):
         turn: Rotary,
         modulation: Tensor,
         times: Times,
-        prompt: Prompt,
+        prompt: Prompt | None,
         samples: Groups,
         views: Sequence[Groups | Tensor],
-    ) -> Tensor:
-        """Tokens [B, N, D], the modulation of each level of their times [B, K, 6 D] -> [B, N, D].
+    ) -> tuple[Tensor, Prompt | None]:
+        """Tokens [B, N, D], the modulation of each level of their times [B, K, 6 D] -> [B, N, D] and the prompt.
 
-        samples: the tokens that read the same prompt; views: those that see each other, see SelfAttention.
+        With a modulation of its own it takes the signal of each level, [B, K, D]. samples: the tokens that read the
+        same prompt; views: those that see each other, see SelfAttention.
         """
-        steer = (modulation + self.table).to(tokens.dtype)  # [B, K, 6 D]
+        steer = (self.modulation(modulation) + self.table).to(tokens.dtype)  # [B, K, 6 D]
         steer = [times.spread(part) for part in steer.chunk(6, dim=-1)]  # six of [B, 1 or N, D]
         seen = self.attention(modulate(tokens, *steer[:2]), turn, views)
         tokens = torch.addcmul(tokens, steer[2], seen)
-        tokens = tokens + self.read(tokens, *prompt, samples)
+        if self.read is not None and prompt is not None:
+            tokens = tokens + self.read(tokens, prompt.states, prompt.mask, samples)
         thought = self.feed_forward(modulate(tokens, *steer[3:5]))
-        return torch.addcmul(tokens, steer[5], thought)
+        return torch.addcmul(tokens, steer[5], thought), prompt

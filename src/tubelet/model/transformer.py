@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import InputError, near_miss
-from tubelet.model.blocks import Block, ReadPrompt
+from tubelet.model.blocks import Prompt, ReadPrompt
 from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal
 from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
 from tubelet.model.groups import Groups, groups
@@ -17,9 +17,13 @@ from tubelet.model.layout import Layout, layout_of
 from tubelet.model.linear import Linear
 from tubelet.model.positions import axis_pairs, rotary
 from tubelet.model.references import Place, Reference, place_of, tokens_of
+from tubelet.model.streams import block_of, owners, prompt_flops
 from tubelet.model.times import Times, pack, times_of
 from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
 from tubelet.shapes import Text
+
+MODULATIONS = ("shared", "block")
+PROMPTS = ("cross", "joint", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,9 @@ class TransformerConfig:
     tubelet: frames, rows and columns of latents in one token.
     attention: names of foldings, which the layers take in turn; a lone name may stand for a tuple of one.
     window: frames, rows and columns of tokens in one window.
+    modulation: one projection of time and prompt "shared" by all blocks, or one in each "block".
+    prompt: its tokens are read by "cross" attention, are a second stream ("joint", see streams.py), or "none" is read;
+    as a whole the prompt steers the blocks in each case.
     """
 
     latent_channels: int = 16
@@ -40,6 +47,8 @@ class TransformerConfig:
     tubelet: Tubelet = (1, 2, 2)
     attention: tuple[str, ...] = ("joint",)
     window: Window = (4, 4, 4)
+    modulation: str = "shared"
+    prompt: str = "cross"
     text_width: int = 384
     mlp_ratio: int = 4
     frames_per_latent: int = 4
@@ -67,6 +76,9 @@ class TransformerConfig:
             fit = max(self.width // self.heads, 1) * self.heads
             raise InputError(f"width {self.width} does not divide into {self.heads} heads; try width {fit}")
         axis_pairs(self.head_dim)
+        for name, known in (("modulation", MODULATIONS), ("prompt", PROMPTS)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} {value!r} is unknown; {near_miss(value, known)}")
         self._check_attention()
 
     def _check_attention(self) -> None:
@@ -164,9 +176,11 @@ class VideoTransformer(nn.Module):
         self.embed = Embed(config.latent_channels, width, config.tubelet)
         self.place = Linear(config.head_dim, width, bias=False)
         self.signal = Signal(width, config.text_width)
-        self.modulation = Modulation(width)
-        self.read = ReadPrompt(config.text_width, width)
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        own, joint = config.modulation == "block", config.prompt == "joint"
+        self.modulation = nn.Identity() if own else Modulation(width)
+        self.words_modulation = Modulation(width) if joint and not own else nn.Identity()
+        self.read = None if config.prompt == "none" else ReadPrompt(config.text_width, width, stream=joint)
+        self.blocks = nn.ModuleList(block_of(config, layer) for layer in range(config.depth))
         self.unembed = Unembed(config.predictions * config.latent_channels, width, config.tubelet)
 
     def forward(self, latents: Tensor, t: Tensor, text: Text, references: Sequence[Reference] = ()) -> Tensor:
@@ -234,13 +248,23 @@ class VideoTransformer(nn.Module):
         tokens = self.embed(pieces)                                            # [B, N, D]
         tokens = tokens + self.place(torch.cat(turn, dim=-1))                  # rotary alone sees only differences
         signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
-        modulation = self.modulation(signal)                                   # [B, K, 6 D]
-        prompt = self.read(text)                                               # [S, L + 1, D] and mask
+        modulation = self.modulation(signal)                                   # [B, K, 6 D], or the signal
+        prompt = self.prompted(text, signal, times, plan)                      # [S, L + 1, D] and mask
         for block, views in zip(self.blocks, plan.views, strict=True):
-            tokens = block(tokens, turn, modulation, times, prompt, plan.samples, views)  # [B, N, D]
+            tokens, prompt = block(tokens, turn, modulation, times, prompt, plan.samples, views)  # [B, N, D]
         tokens, times = layout.videos(tokens), times.first([grid.tokens for grid in layout.grids])
         return self.unembed(tokens, signal, times)                             # [B, N, P C volume]
         # fmt: on
+
+    def prompted(self, text: Text, signal: Tensor, times: Times, plan: Plan) -> Prompt | None:
+        """The prompts as the blocks read them; where they are a stream, its time is the latest of its sample."""
+        if self.read is None:
+            return None
+        prompt = self.read(text)
+        if self.config.prompt != "joint":
+            return prompt
+        modulation = self.words_modulation(times.latest(signal))  # [S, 1, 6 D], or the signal
+        return prompt._replace(modulation=modulation, owner=owners(plan.samples, len(text), signal.device))
 
     def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference]) -> Sample:
         self._check(latents, t)
@@ -299,20 +323,21 @@ def flops(
     """
     grid = grid_of(latent_shape[1:], config.tubelet)
     plan = plan_of(config, (grid,), torch.device("cpu"), (references,))
-    width, text_width, states = config.width, config.text_width, text_tokens + 1
+    width, text_width = config.width, config.text_width
     patch, (tokens,) = config.latent_channels * volume(config.tubelet), plan.layout.tokens
     one_each = levels == grid.tokens > 1
     if references:
         levels = tokens if one_each else levels + 1
-    signal = levels * (TIME_FEATURES * width + width**2 + 6 * width**2 + 2 * width**2) + text_width * width
+    modulations = config.depth if config.modulation == "block" else 1
+    signal = levels * (TIME_FEATURES * width + (3 + 6 * modulations) * width**2) + text_width * width
     spread = 0 if levels == 1 or one_each else levels * width  # for each number that a token is given
     steering = spread * (2 * grid.tokens + 6 * config.depth * tokens)
     ends = tokens * width * (patch + volume(config.tubelet) + config.head_dim)
     ends += grid.tokens * width * config.predictions * patch
-    ends += text_tokens * text_width * width
+    ends += 0 if config.prompt == "none" else text_tokens * text_width * width
     # Each view has its share of the heads; a pair costs two products, query by key and weight by value.
     seeing = sum(2 * view.pairs * width // len(views) for views in plan.views for view in views)
     attending = 4 * tokens * width**2
-    reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
+    reading = prompt_flops(config, plan, text_tokens + 1)
     thinking = 2 * config.mlp_ratio * tokens * width**2
-    return 2 * (signal + steering + ends + seeing + config.depth * (attending + reading + thinking))
+    return 2 * (signal + steering + ends + seeing + reading + config.depth * (attending + thinking))
