@@ -55,6 +55,22 @@ VARIANTS |= {
     "min_snr": [*COSINE, "--target", "v", "--objective.weight", "min_snr"],
     "sigmoid_weight": [*COSINE, "--target", "v", "--objective.weight", "sigmoid"],
 }
+# Where the prompt is read and how it steers.
+VARIANTS |= {
+    "block_modulation": ["--model.modulation", "block"],  # 12,084,288 parameters
+    # 9,325,504 parameters, where base has 9,331,776: a block of two streams is as large as two.
+    "streams": [
+        "--model.prompt",
+        "joint",
+        "--model.width",
+        "192",
+        "--model.depth",
+        "10",
+        "--model.heads",
+        "3",
+    ],
+    "no_cross_attention": ["--model.prompt", "none"],  # 7,128,384 parameters
+}
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 TEXT_TOKENS = 14  # of a usual caption
 

@@ -12,6 +12,7 @@ from tubelet.model.foldings import FOLDINGS
 from tubelet.model.groups import groups
 from tubelet.model.transformer import plan_of
 from tubelet.model.tubelets import Grid
+from tubelet.shapes import Text
 
 # Not in the order of their numbers of tokens (24, 2, 12, 6, 12); two of one size; two images.
 SIZES = [(4, 4, 6), (1, 2, 4), (3, 4, 4), (1, 4, 6), (2, 6, 4)]
@@ -102,6 +103,15 @@ def test_one_sample_is_a_pack():
     model, (latents, t, text) = awake(), samples()
     (packed,) = model.packed(latents[:1], t[:1], text[:1])
     torch.testing.assert_close(packed, alone(model, latents[:1], t[:1], text[:1])[0])
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_prompts_without_a_single_token_go_packed(conditioning):
+    model, (latents, t, text) = awake(replace(SMALL, **CONDITIONINGS[conditioning])), samples()
+    labels = Text(text.tokens[:, :0], text.mask[:, :0], text.whole)
+    pairs = zip(model.packed(latents, t, labels), alone(model, latents, t, labels), strict=True)
+    for packed, single in pairs:
+        torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
 
 
 def test_a_packed_row_reads_its_prompts_as_a_mask_over_all_of_them_would():
