@@ -33,7 +33,7 @@ class ReadPrompt(nn.Module):
     """Text states at the model's width, after one learned state that stands for "nothing".
 
     It can always be seen, so that a prompt without any token is a valid one. Where the states go through layers of
-    their own it is born as large as they are: the norms there would make a gradient of hundreds from zeros.
+    their own it is born as large as they are: the norms there would multiply its gradient at zero by 300.
     """
 
     def __init__(self, text_width: int, width: int, stream: bool = False) -> None:
