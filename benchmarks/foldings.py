@@ -23,8 +23,8 @@ from typing import Any
 from recipe import TEXT_TOKENS
 
 from tubelet.data.source import held_out_clips
+from tubelet.model.cost import flops
 from tubelet.model.foldings import FOLDINGS
-from tubelet.model.transformer import flops
 from tubelet.training.command import run_of
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import codec_for

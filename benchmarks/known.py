@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tubelet.model.cost import flops
 from tubelet.model.presets import SIZES, preset
 from tubelet.model.references import Reference, place_of
 from tubelet.model.times import times_of
-from tubelet.model.transformer import VideoTransformer, flops
+from tubelet.model.transformer import VideoTransformer
 from tubelet.shapes import Text
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

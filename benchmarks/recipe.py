@@ -67,6 +67,22 @@ VARIANTS |= {
     "sincos": ["--model.positions", "sincos"],
     "learned_positions": ["--model.positions", "learned"],
 }
+# Where the prompt is read and how it steers.
+VARIANTS |= {
+    "block_modulation": ["--model.modulation", "block"],  # 12,084,288 parameters
+    # 9,325,504 parameters, where base has 9,331,776: a block of two streams is as large as two.
+    "streams": [
+        "--model.prompt",
+        "joint",
+        "--model.width",
+        "192",
+        "--model.depth",
+        "10",
+        "--model.heads",
+        "3",
+    ],
+    "no_cross_attention": ["--model.prompt", "none"],  # 7,128,384 parameters
+}
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 TEXT_TOKENS = 14  # of a usual caption
 
@@ -74,7 +90,7 @@ TEXT_TOKENS = 14  # of a usual caption
 def samples_of(run: DenoiserRun, flops_to_spend: float) -> int:
     """How many training samples the compute buys: forward and backward cost three forwards."""
     from tubelet.data.source import held_out_clips
-    from tubelet.model.transformer import flops
+    from tubelet.model.cost import flops
 
     codec, _ = codec_for(run.codec)
     latents = codec.latent_shape(*held_out_clips(run.data).frames(0).shape[:3])

@@ -18,9 +18,10 @@ import torch
 from matrix_rate import matrix_rate
 from torch import nn
 
+from tubelet.model.cost import flops
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.presets import SIZES, preset
-from tubelet.model.transformer import VideoTransformer, flops
+from tubelet.model.transformer import VideoTransformer
 from tubelet.shapes import Text
 from tubelet.training.blocks import CHECKPOINTING, checkpointed, compiled
 

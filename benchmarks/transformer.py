@@ -21,7 +21,8 @@ from matrix_rate import matrix_rate
 from torch import Tensor, nn
 from train_step import CLOCKS, awake
 
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
+from tubelet.model.cost import flops
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
 
 TEXT_TOKENS, TEXT_WIDTH = 16, 384

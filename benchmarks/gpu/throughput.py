@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from tubelet.diffusion.objective import mean_squared
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops
+from tubelet.model.cost import flops
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
 from tubelet.training.blocks import compiled
 from tubelet.training.ema import Average

@@ -1,6 +1,7 @@
 """One config for the world and for folders, and clips made shorter and smaller."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tubelet.data.source import (
     training_clips,
 )
 from tubelet.data.world import WorldClips, WorldConfig
+from tubelet.data.world_render import SHAPES
 from tubelet.errors import InputError
 
 WORLD = WorldConfig(num_frames=5, height=16, width=16)
@@ -130,9 +132,9 @@ def test_flags_and_configs_reach_the_sizes(tmp_path):
     from tubelet.training.config import DenoiserRun
 
     (tmp_path / "run.toml").write_text('[loop]\nout = "out"\n[data]\nframes = 9\nheight = 32\n')
-    flags = ["--data", "clips", "--data.frames", "5", "--data.width", "24"]
+    flags = ["--data", "clips", "--data.frames", "5", "--data.width", "24", "--data.caption", "label"]
     data = run_of(DenoiserRun, [str(tmp_path / "run.toml"), *flags], "tubelet train").data
-    assert (data.folder, data.frames, data.height, data.width) == ("clips", 5, 32, 24)
+    assert (data.folder, data.frames, data.height, data.width, data.caption) == ("clips", 5, 32, 24, "label")
 
 
 def test_another_size_of_the_world_is_its_scenes_rendered_at_that_size():
@@ -179,3 +181,56 @@ def test_other_sizes_are_tables_of_the_file_and_other_flags_still_work(tmp_path)
     assert (data.frames, data.other_share) == (5, 0.3)
     with pytest.raises(InputError, match="trained at one size"):
         run_of(CodecRun, [str(file)], "tubelet train-codec")
+
+
+def test_an_attribute_stands_for_the_caption():
+    plain, named = (
+        DataConfig(world=WORLD, clips=6, held_out=3),
+        DataConfig(world=WORLD, clips=6, caption="shape"),
+    )
+    for read in (training_clips, held_out_clips):
+        clips, labelled = read(plain), read(named)
+        assert labelled.captions(1) == [clips.attributes(1)["objects"][0]["shape"]]
+        assert torch.equal(labelled.frames(1), clips.frames(1)) and labelled.fps == clips.fps
+        assert labelled.attributes(1) == clips.attributes(1)
+    counted = training_clips(dataclasses.replace(named, caption="count"))
+    assert counted.captions(1) == [str(training_clips(plain).attributes(1)["count"])]
+
+
+def test_captions_of_every_kind_have_their_own_fingerprint():
+    size = SizeConfig(frames=3, height=16, width=16)
+    configs = [DataConfig(world=WORLD, clips=2, caption=name) for name in (None, "shape", "colour")]
+    assert (
+        len({training_clips(config).fingerprint for config in configs}) == 3
+    )  # text states are cached under it
+    assert len({other_clips(config, size)[0].fingerprint for config in configs}) == 3
+    assert other_clips(configs[1], size)[1].captions(0)[0] in SHAPES
+
+
+def test_a_folder_of_labels_needs_no_captions(tmp_path):
+    folder = tmp_path / "clips"
+    write_clips(WorldClips(WORLD, 60), folder)
+    of_the_world = training_clips(DataConfig(folder=str(folder), caption="colour"))
+    assert of_the_world.captions(0) == [of_the_world.attributes(0)["objects"][0]["colour"]]
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    bare = [
+        {"file_name": line["file_name"], "label": "AB"[i % 2], "objects": ["x"]}
+        for i, line in enumerate(lines)
+    ]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bare))
+    config = DataConfig(folder=str(folder), caption="label")
+    size = SizeConfig(frames=1, height=8, width=8)
+    for clips in (training_clips(config), held_out_clips(config), *other_clips(config, size)):
+        assert {clips.captions(i)[0] for i in range(len(clips))} <= {"A", "B"} and len(clips)
+    with pytest.raises(InputError, match="expected caption"):
+        training_clips(DataConfig(folder=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("caption", "known"), [("label", "count, shape"), ("objects", "shape"), ("to_colour", "colour")]
+)
+def test_an_attribute_that_is_not_there_is_refused_with_those_that_are(caption, known):
+    with pytest.raises(
+        InputError, match=rf"data\.caption is '{caption}', which clip 0 does not .*{known[-5:]}"
+    ):
+        training_clips(DataConfig(world=WORLD, clips=2, caption=caption))

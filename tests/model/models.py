@@ -28,6 +28,13 @@ OPTIONS = {
     },
 }
 
+# The plain one, and those that differ most from it in what happens to a prompt; test_pairs.py has the rest.
+FEW = {
+    "plain": {},
+    "joint": OPTIONS["all but one"] | {"prompt": "joint", "modulation": "block"},
+    "none": {"prompt": "none", "modulation": "block"},
+}
+
 
 def random_text(batch, tokens=5, width=10):
     mask = torch.arange(tokens) < torch.randint(1, tokens + 1, (batch, 1))

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tubelet.model.attention import SelfAttention
+from tubelet.model.cost import num_parameters
 from tubelet.model.foldings import FOLDINGS, VIEWS, views_of
 from tubelet.model.groups import groups
 from tubelet.model.layout import layout_of
 from tubelet.model.positions import rotary
-from tubelet.model.transformer import TransformerConfig, num_parameters
+from tubelet.model.transformer import TransformerConfig
 from tubelet.model.tubelets import Grid
 
 WINDOW = (2, 2, 3)

@@ -24,7 +24,7 @@ from tubelet.model.places import ENTRIES, PLACES
 from tubelet.model.positions import UNIT, positions
 from tubelet.model.references import Reference
 from tubelet.model.times import token_times
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, num_parameters
+from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.model.tubelets import Grid
 
 SIZE = (3, 4, 6)
@@ -50,12 +50,6 @@ def test_the_shipped_checkpoint_which_knows_no_option_has_todays_names():
     assert {name: value.shape for name, value in model.state_dict().items()} == {
         name: value.shape for name, value in part.tensors.items()
     }
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-def test_the_number_of_parameters_is_that_of_the_model(option):
-    config = replace(SMALL, **OPTIONS[option])
-    assert num_parameters(config) == weight(config)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +126,7 @@ def test_swiglu_is_its_formula():
 
 
 @pytest.mark.parametrize("ratio", [2, 4])
-@pytest.mark.parametrize("width", [96, 256, 384, 1152])
+@pytest.mark.parametrize("width", [96, 256, 384])
 def test_swiglu_weighs_what_gelu_weighs(width, ratio):
     gelu, swiglu = (sum(p.numel() for p in kind(width, ratio).parameters()) for kind in (FeedForward, SwiGLU))
     assert swiglu == pytest.approx(gelu, rel=0.02)
@@ -211,7 +205,7 @@ def test_registers_reach_a_prediction_through_attention_only(folding):
 def test_a_frames_registers_have_the_time_of_its_last_token(shape):
     model, (latents, _, text) = awake(replace(SMALL, registers=2)), inputs()
     seen = []
-    model.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[3]))
+    model.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[1].times))
     t = torch.rand(shape)
     model(latents, t, text, [Reference(torch.randn(2, 3, 1, 4, 6), 4)])
     spread = seen[0].spread(seen[0].levels[..., None])[..., 0]
@@ -242,8 +236,8 @@ def test_values_are_a_mix_with_those_of_the_first_layer(attention):
     model = awake(replace(SMALL, value_residual=True, depth=3, attention=(attention,)))
     with torch.no_grad():
         for share, block in zip((0.25, 0.75), model.blocks[1:], strict=True):
-            assert block.attention.mix.item() == 0.5
-            block.attention.mix.fill_(share)
+            assert block.attention.mix.share.item() == 0.5
+            block.attention.mix.share.fill_(share)
     latents, t, text = inputs()
     found, projected = [], []
     for block in model.blocks:
@@ -258,7 +252,9 @@ def test_values_are_a_mix_with_those_of_the_first_layer(attention):
         q, k, v = whole.chunk(3, dim=-1)
         mixed = torch.cat((q, k, (1 - share) * v + share * first), dim=-1)
         plain = SelfAttention(24, 2)
-        plain.load_state_dict({name: x for name, x in block.attention.state_dict().items() if name != "mix"})
+        plain.load_state_dict(
+            {name: x for name, x in block.attention.state_dict().items() if "mix" not in name}
+        )
         plain.qkv, plain.out = torch.nn.Identity(), torch.nn.Identity()
         torch.testing.assert_close(plain(mixed, turn, views)[0], seen, atol=1e-5, rtol=1e-5)
 

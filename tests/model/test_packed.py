@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.models import OPTIONS, SMALL, awake, random_text
+from model.models import FEW, SMALL, awake, random_text
 from tubelet.errors import InputError
 from tubelet.model.attention import CrossAttention
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.groups import groups
-from tubelet.model.references import Reference
 from tubelet.model.transformer import plan_of
 from tubelet.model.tubelets import Grid
+from tubelet.shapes import Text
 
 # Not in the order of their numbers of tokens (24, 2, 12, 6, 12); two of one size; two images.
 SIZES = [(4, 4, 6), (1, 2, 4), (3, 4, 4), (1, 4, 6), (2, 6, 4)]
@@ -42,29 +42,10 @@ def test_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(attentio
         torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_with_every_option_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(option):
-    model = awake(replace(SMALL, attention=("split_heads", "window"), window=(2, 2, 2), **OPTIONS[option]))
-    # No video of two tokens: instance norm makes them 1 and -1, and a gradient of almost 0 that is rounding.
-    latents, t, text = samples(sizes=[(4, 4, 6), (2, 4, 4), (3, 4, 4), (1, 8, 12), (2, 6, 4)])
-    shown = torch.randn(3, 1, 4, 6)
-    references = [[Reference(shown, 4)], [], [], [Reference(shown, 0)], []]
-    times = [torch.rand(1, 4, 1, 1), *t[1:4], torch.rand(1, 2, 6, 4)]
-    each = zip(latents, times, references, strict=True)
-    single = [
-        model(x[None], t[None] if t.dim() else t, text[[i]], [Reference(shown[None], at) for _, at in own])[0]
-        for i, (x, t, own) in enumerate(each)
-    ]
-    found = []
-    for predictions in (model.packed(latents, times, text, references), single):
-        loss = torch.stack([each.square().mean() for each in predictions]).mean()
-        found.append([*predictions, *torch.autograd.grad(loss, [*latents, *model.parameters()])])
-    for packed, alone in zip(*found, strict=True):
-        torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
-
-
-def test_no_gradient_crosses_from_sample_to_sample():
-    model = awake(replace(SMALL, depth=3, attention=("joint", "split_heads", "window"), window=(2, 2, 2)))
+@pytest.mark.parametrize("kind", FEW)
+def test_no_gradient_crosses_from_sample_to_sample(kind):
+    foldings = {"attention": ("joint", "split_heads", "window"), "window": (2, 2, 2)}
+    model = awake(replace(SMALL, depth=3, **foldings, **FEW[kind]))
     latents, t, text = samples()
     predictions = model.packed(latents, t, text)
     for i, prediction in enumerate(predictions):
@@ -94,8 +75,9 @@ def test_in_bfloat16_packed_differs_from_alone_by_what_bfloat16_differs_from_flo
         assert (low - full).square().mean() < 1e-3 * scale
 
 
-def test_known_latents_and_one_time_a_sample_go_together():
-    model, (latents, t, text) = awake(), samples()
+@pytest.mark.parametrize("kind", FEW)
+def test_known_latents_and_one_time_a_sample_go_together(kind):
+    model, (latents, t, text) = awake(replace(SMALL, **FEW[kind])), samples()
     first_known = torch.full((1, 4, 1, 1), 0.5)
     first_known[:, 0] = 0
     each_its_own = torch.rand(1, 3, 4, 4)
@@ -120,6 +102,15 @@ def test_one_sample_is_a_pack():
     model, (latents, t, text) = awake(), samples()
     (packed,) = model.packed(latents[:1], t[:1], text[:1])
     torch.testing.assert_close(packed, alone(model, latents[:1], t[:1], text[:1])[0])
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_prompts_without_a_single_token_go_packed(kind):
+    model, (latents, t, text) = awake(replace(SMALL, **FEW[kind])), samples()
+    labels = Text(text.tokens[:, :0], text.mask[:, :0], text.whole)
+    pairs = zip(model.packed(latents, t, labels), alone(model, latents, t, labels), strict=True)
+    for packed, single in pairs:
+        torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
 
 
 def test_a_packed_row_reads_its_prompts_as_a_mask_over_all_of_them_would():
@@ -151,10 +142,10 @@ def test_a_plan_refuses_samples_that_are_not_in_the_order_of_their_sizes():
         plan_of(SMALL, (Grid(2, 2, 2), Grid(1, 2, 2)), DEVICE)
 
 
-@pytest.mark.parametrize("option", ["plain", "all but one"])
-def test_a_model_compiles_whole_and_a_second_call_compiles_nothing(option):
-    fields = {"attention": ("split_heads", "window"), "window": (2, 2, 2)}
-    model = awake(replace(SMALL, **fields, **OPTIONS.get(option, {})))
+def test_a_model_compiles_whole_and_a_second_call_compiles_nothing():
+    """The plain model does too, see test_references.py."""
+    foldings = {"attention": ("split_heads", "window"), "window": (2, 2, 2)}
+    model = awake(replace(SMALL, **foldings, **FEW["joint"]))
     latents, t, text = torch.randn(2, 3, 3, 4, 6), torch.rand(2, 1, 1, 1, 1), random_text(2)
     torch.compiler.reset()
     whole = torch.compile(model, dynamic=False, fullgraph=True, backend="eager")
@@ -163,15 +154,10 @@ def test_a_model_compiles_whole_and_a_second_call_compiles_nothing(option):
             torch.testing.assert_close(whole(latents, t, text), model(latents, t, text))
 
 
-@pytest.mark.parametrize("option", ["plain", "all but one"])
-@pytest.mark.parametrize("packed", [False, True])
-def test_blocks_compile_without_a_break(packed, option):
-    fields = {"attention": ("split_heads", "window"), "window": (2, 2, 2)}
-    model = awake(replace(SMALL, **fields, **OPTIONS.get(option, {})))
-    latents, t, text = samples()
-    if not packed:
-        latents, t = [torch.randn(3, 3, 4, 6) for _ in range(2)], t[:2]
-        text = text[:2]
+@pytest.mark.parametrize("kind", ["plain", "joint"])
+def test_blocks_of_a_packed_row_compile_without_a_break(kind):
+    foldings = {"attention": ("split_heads", "window"), "window": (2, 2, 2)}
+    model, (latents, t, text) = awake(replace(SMALL, **foldings, **FEW[kind])), samples()
     exact = model.packed(latents, t, text)
     torch.compiler.reset()
     for block in model.blocks:

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.models import OPTIONS, SMALL, awake, random_text
+from model.models import FEW, SMALL, awake, random_text
 from tubelet.errors import InputError
+from tubelet.model.cost import flops
 from tubelet.model.foldings import FOLDINGS, VIEWS
 from tubelet.model.layout import layout_of
 from tubelet.model.positions import positions
 from tubelet.model.references import Place, Reference, located
-from tubelet.model.transformer import VideoTransformer, flops
+from tubelet.model.transformer import VideoTransformer
 from tubelet.model.tubelets import Grid
 
 SIZE, GRID = (4, 4, 6), Grid(4, 2, 3)  # 13 frames of 32 x 48 pixels
@@ -36,9 +37,11 @@ def test_the_prediction_has_the_videos_shape_and_no_references_change_nothing():
     assert torch.equal(model(latents, t, text, ()), model(latents, t, text))
 
 
+@pytest.mark.parametrize("kind", ["plain", "joint"])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_what_a_reference_shows_and_where_it_stands_matter(folding):
-    model, (latents, t, text) = awake(replace(SMALL, attention=(folding,), window=(2, 2, 2))), inputs()
+def test_what_a_reference_shows_and_where_it_stands_matter(folding, kind):
+    config = replace(SMALL, attention=(folding,), window=(2, 2, 2), **FEW[kind])
+    model, (latents, t, text) = awake(config), inputs()
     shown = image()
     here = model(latents, t, text, [Reference(shown, 4)])
     for other in ([Reference(shown.flip(4), 4)], [Reference(shown, 12)], []):
@@ -126,8 +129,10 @@ def test_every_view_puts_a_reference_with_what_it_stands_for():
         assert torch.equal(keys[24:], keys[12:18])  # frame 7 lies in latent 2
 
 
-def test_references_in_a_packed_row_are_their_own_samples():
-    model, text = awake(replace(SMALL, attention=("joint", "split_heads"))), random_text(3)
+@pytest.mark.parametrize("kind", FEW)
+def test_references_in_a_packed_row_are_their_own_samples(kind):
+    model = awake(replace(SMALL, attention=("joint", "split_heads"), **FEW[kind]))
+    text = random_text(3)
     latents = [torch.randn(3, 2, 4, 6), torch.randn(3, *SIZE), torch.randn(3, *SIZE)]
     t = [torch.tensor(0.3), torch.tensor([0, 0.5, 0.5, 0.5]).view(1, 4, 1, 1), torch.tensor(0.7)]
     references = [
@@ -177,11 +182,11 @@ def test_references_that_do_not_fit_are_refused_with_the_remedy(shape, frame, re
         VideoTransformer(SMALL)(latents, t, text, [Reference(torch.zeros(shape), frame)])
 
 
-@pytest.mark.parametrize("option", ["plain", "registers", "all but one"])
 @pytest.mark.parametrize("stand", [False, True])
 @pytest.mark.parametrize(("times", "levels"), [((1, 1, 1), 1), ((4, 1, 1), 4), (SIZE, 24)])
-def test_flops_count_references_and_levels(times, levels, stand, option):
-    config = replace(SMALL, attention=("joint", "split_heads"), **OPTIONS.get(option, {}))
+@pytest.mark.parametrize("kind", ["plain", "joint"])
+def test_flops_count_references_and_levels(times, levels, stand, kind):
+    config = replace(SMALL, attention=("joint", "split_heads"), **FEW[kind])
     model, text = VideoTransformer(config), random_text(2, tokens=7)
     places = (Place(Grid(1, 2, 3), 4), Place(Grid(2, 2, 3), 0)) if stand else ()
     references = [Reference(torch.randn(2, 3, place.grid.frames, 4, 6), place.frame) for place in places]

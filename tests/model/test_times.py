@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.models import SMALL, awake, random_text
+from model.models import FEW, SMALL, awake, random_text
 from tubelet.model import transformer
 from tubelet.model.times import Part, Times, pack, times_of, token_times
 
@@ -74,10 +74,11 @@ def test_a_tubelet_of_several_frames_has_a_level_of_the_latest():
     assert times_of(torch.rand(1, 1, 2, 1, 1), (2, 2, 4), (2, 2, 2)).levels.shape == (1, 1)
 
 
+@pytest.mark.parametrize("kind", FEW)
 @pytest.mark.parametrize("which", TIMES)
-def test_levels_predict_what_a_modulation_for_each_token_predicts(which, monkeypatch):
+def test_levels_predict_what_a_modulation_for_each_token_predicts(which, kind, monkeypatch):
     t, _ = TIMES[which]
-    model = awake(replace(SMALL, attention=("joint", "window")))
+    model = awake(replace(SMALL, attention=("joint", "window"), **FEW[kind]))
     latents, text = torch.randn(2, 3, *SIZE, requires_grad=True), random_text(2)
     found = []
     for reckon in (times_of, per_token):
@@ -126,9 +127,20 @@ def test_the_levels_of_a_packed_row_lie_sample_by_sample():
     )
 
 
-@pytest.mark.parametrize("which", ["one for each sample", "the first latent known"])
-def test_what_the_shape_tells_compiles_whole(which):
-    t, _ = TIMES[which]
+@pytest.mark.parametrize("which", TIMES)
+def test_the_latest_level_of_a_sample_is_that_of_its_latest_token(which):
+    each = [times_of(t, SIZE, TUBELET) for t in (TIMES[which][0], torch.rand(1, 1, 1, 1, 1))]
+    for times in (each[0], pack([Times(one.levels[:1], one.parts) for one in each])):
+        values = torch.stack((times.levels, torch.randn_like(times.levels)), dim=-1)
+        latest = times.latest(values)
+        assert latest.shape == (len(times.levels) * len(times.parts), 1, 2)
+        levels = times.levels.split([part.levels for part in times.parts], dim=1)
+        assert torch.equal(latest[:, 0, 0], torch.cat([each.amax(1) for each in levels]))
+        assert all((values.flatten(0, 1) == row).all(1).any() for row in latest[:, 0])
+
+
+def test_what_the_shape_tells_compiles_whole():
+    t, _ = TIMES["the first latent known"]
     model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
     torch.compiler.reset()
     whole = torch.compile(model, dynamic=False, fullgraph=True, backend="eager")

@@ -9,32 +9,30 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.models import OPTIONS, SMALL, awake, random_text
+from model.models import FEW, SMALL, awake, random_text
 from tubelet.errors import InputError
-from tubelet.model.blocks import Block, ReadPrompt
+from tubelet.model.blocks import Block, Context, Prompt, ReadPrompt, State
+from tubelet.model.cost import flops, num_parameters
 from tubelet.model.foldings import FOLDINGS
-from tubelet.model.places import PLACES
+from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
 from tubelet.model.times import Part, Times
-from tubelet.model.transformer import TransformerConfig, VideoTransformer, flops, num_parameters, plan_of
+from tubelet.model.transformer import TransformerConfig, VideoTransformer, plan_of
 from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
 
 SIZE = (3, 4, 6)
 
 
-@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_a_fresh_block_changes_nothing(folding, option):
-    config = replace(SMALL, attention=(folding,), **OPTIONS.get(option, {}))
-    plan = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu"))
-    tokens, prompt = torch.randn(2, plan.layout.tokens[0], 24), ReadPrompt(10, 24)(random_text(2))
-    _, turn = PLACES[config.positions](24, 12, 100.0)(plan.layout.positions)
-    times, first = Times(torch.rand(2, 1), (Part(1, tokens.shape[1]),)), None
-    for layer, views in enumerate(plan.views):
-        block, signal = Block(24, 2, 4, config, layer), torch.zeros(2, 1, 144)
-        changed, first = block(tokens, turn, signal, times, prompt, plan.samples, views, plan.scope, first)
-        assert torch.equal(changed, tokens)
+def test_a_fresh_block_changes_nothing(folding):
+    config = replace(SMALL, attention=(folding,))
+    plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
+    turn, times = rotary(plan.layout.positions, 12, 100.0), Times(torch.rand(2, 1), (Part(1, 12),))
+    words, mask = ReadPrompt(10, 24)(random_text(2))
+    context = Context(turn, torch.zeros(2, 1, 144), times, plan.samples, prompt=Prompt(mask))
+    for views in plan.views:
+        assert torch.equal(Block(24, 2, 4)(State(tokens, words), context, views).tokens, tokens)
 
 
 def test_a_fresh_model_predicts_zero():
@@ -54,8 +52,10 @@ def test_the_prediction_has_the_shape_of_the_latents(folding, tubelet, size):
     assert prediction.isfinite().all()
 
 
-def test_one_time_for_each_sample_agrees_with_the_same_time_for_each_latent():
-    model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
+@pytest.mark.parametrize("kind", FEW)
+def test_one_time_for_each_sample_agrees_with_the_same_time_for_each_latent(kind):
+    model = awake(replace(SMALL, **FEW[kind]))
+    latents, text = torch.randn(2, 3, *SIZE), random_text(2)
     t = torch.rand(2, 1, 1, 1, 1)
     short = model(latents, t, text)
     torch.testing.assert_close(model(latents, t.expand(2, 1, *SIZE), text), short, atol=1e-5, rtol=1e-4)
@@ -70,8 +70,10 @@ def test_every_latents_time_matters():
     assert (model(latents, known, text) - model(latents, t, text)).abs().amax((0, 1, 3, 4)).min() > 1e-4
 
 
-def test_padding_of_the_text_has_no_effect():
-    model, latents, t = awake(), torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1)
+@pytest.mark.parametrize("kind", FEW)
+def test_padding_of_the_text_has_no_effect(kind):
+    model = awake(replace(SMALL, **FEW[kind]))
+    latents, t = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1)
     text = random_text(2)
     longer = Text(
         torch.cat([text.tokens, torch.full((2, 7, 10), 50.0)], 1),
@@ -87,18 +89,23 @@ def test_a_sample_alone_is_the_same_as_in_a_batch():
     torch.testing.assert_close(alone, model(latents, t, text)[1:2], atol=1e-5, rtol=1e-4)
 
 
-def test_a_prompt_without_tokens_is_valid():
-    text = random_text(2)
+@pytest.mark.parametrize("kind", FEW)
+def test_a_prompt_without_tokens_is_valid(kind):
+    text, model = random_text(2), awake(replace(SMALL, **FEW[kind]))
     empty = Text(text.tokens, torch.zeros_like(text.mask), text.whole)
-    assert awake()(torch.randn(2, 3, *SIZE), torch.tensor(0.5), empty).isfinite().all()
+    latents, t = torch.randn(2, 3, *SIZE), torch.tensor(0.5)
+    prediction = model(latents, t, empty)
+    assert prediction.isfinite().all()
+    torch.testing.assert_close(
+        model(latents, t, Text(text.tokens[:, :0], text.mask[:, :0], text.whole)), prediction
+    )
 
 
-@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-def test_within_three_steps_the_gradient_reaches_every_parameter(folding, option):
+def test_within_three_steps_the_gradient_reaches_every_parameter(folding):
     """Output, then gates and the prompt's way in, then what lies behind them: silent layers wake in turn."""
     torch.manual_seed(0)
-    model = VideoTransformer(replace(SMALL, attention=(folding,), **OPTIONS.get(option, {})))
+    model = VideoTransformer(replace(SMALL, attention=(folding,)))
     latents, t, text = torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1), random_text(2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
@@ -109,28 +116,21 @@ def test_within_three_steps_the_gradient_reaches_every_parameter(folding, option
     assert not asleep
 
 
-@pytest.mark.parametrize("option", ["plain", *OPTIONS])
-def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type(option):
-    model, latents, text = (
-        awake(replace(SMALL, **OPTIONS.get(option, {}))),
-        torch.randn(2, 3, *SIZE),
-        random_text(2),
-    )
+def test_in_bfloat16_the_prediction_stays_close_and_comes_back_in_the_latents_type():
+    model, latents, text = awake(), torch.randn(2, 3, *SIZE), random_text(2)
     exact, between = model(latents, torch.tensor(0.5), text), set()
     for block in model.blocks:
-        block.register_forward_hook(lambda *call: between.add(call[2][0].dtype))
+        block.register_forward_hook(lambda *call: between.add(call[2].tokens.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = model(latents, torch.tensor(0.5), text)
     assert low.dtype == torch.float32 and between == {torch.bfloat16}
     assert (low - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
-@pytest.mark.parametrize("option", ["plain", *OPTIONS])
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
-@pytest.mark.parametrize("tubelet", [(1, 2, 2), (2, 2, 2)])
-def test_flops_by_formula_are_the_flops_counted(folding, tubelet, option):
-    shape = {"width": 48, "depth": 3, "heads": 2, "tubelet": tubelet, "text_width": 20}
-    config = TransformerConfig(attention=(folding,), window=(2, 2, 3), **shape, **OPTIONS.get(option, {}))
+def test_flops_by_formula_are_the_flops_counted(folding):
+    shape = {"width": 48, "depth": 3, "heads": 2, "tubelet": (2, 2, 2), "text_width": 20}
+    config = TransformerConfig(attention=(folding,), window=(2, 2, 3), **shape)
     model, shape = VideoTransformer(config), (16, 4, 6, 8)
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, *shape), torch.rand(2, 1, 1, 1, 1), random_text(2, tokens=7, width=20))
@@ -173,6 +173,8 @@ def test_an_unknown_preset_names_the_near_miss():
         ({"positions": "sincose"}, "positions 'sincose': did you mean 'sincos'"),
         ({"registers": -1}, "registers is -1; it must be at least 0"),
         ({"positions": "sincos", "width": 25, "heads": 5}, "an even one from 6 on"),
+        ({"modulation": "blocks"}, "modulation 'blocks': did you mean 'block'"),
+        ({"prompt": "mmdit"}, "prompt 'mmdit': known: cross, joint, none"),
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused_with_the_remedy(fields, remedy):
@@ -205,8 +207,8 @@ def test_inputs_that_do_not_fit_are_refused_with_the_remedy(latents, t, text, re
         VideoTransformer(SMALL)(torch.zeros(latents), torch.ones(t), random_text(text[0], width=text[1]))
 
 
-@pytest.mark.parametrize("option", ["plain", *OPTIONS])
-def test_a_model_goes_through_pickle(option):
-    model = VideoTransformer(replace(SMALL, **OPTIONS.get(option, {})))
+@pytest.mark.parametrize("kind", FEW)
+def test_a_model_goes_through_pickle(kind):
+    model = VideoTransformer(replace(SMALL, **FEW[kind]))
     again = pickle.loads(pickle.dumps(model))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))

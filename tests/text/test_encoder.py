@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from tubelet.errors import InputError
-from tubelet.text.encoder import ENCODERS, ByteCodes, MiniLM, make_encoder
+from tubelet.model.conditioning import Signal
+from tubelet.shapes import Text
+from tubelet.text.encoder import ENCODERS, ByteCodes, Labels, MiniLM, make_encoder
 
 PROMPTS = ["a red circle moves left", "", "two blue squares, both falling quickly", "snow 雪", ""]
 
@@ -142,3 +144,71 @@ def test_a_damaged_minilm_is_named_before_it_is_read(minilm_folder, monkeypatch,
 def test_an_unknown_encoder_gives_the_near_miss():
     with pytest.raises(InputError, match="did you mean 'minilm'"):
         make_encoder("miniLM6")
+
+
+LABELS = "labels:airplane,bird,drone"
+
+
+def test_a_label_is_one_number_of_the_whole_and_has_no_tokens():
+    text = make_encoder(LABELS).encode(["drone", "", "airplane"])
+    assert text.whole.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]  # the empty prompt is no label
+    assert text.whole.dtype == text.tokens.dtype == torch.float32 and text.mask.dtype == torch.bool
+    assert text.tokens.shape == (3, 0, 3) and text.mask.shape == (3, 0)
+    assert make_encoder(LABELS).encode([]).whole.shape == (0, 3)
+
+
+def test_labels_without_tokens_go_where_prompts_go():
+    encoder = make_encoder(LABELS)
+    text, null = encoder.encode(["drone", "bird"]), encoder.encode([""])
+    kept = text.where(torch.tensor([True, False]), null)
+    assert kept.whole.tolist() == [[0, 0, 1], [0, 0, 0]] and kept.tokens.shape == (2, 0, 3)
+    assert text.trimmed().tokens.shape == text.padded(0).tokens.shape == (2, 0, 3)
+    assert text.padded(2).mask.tolist() == [[False, False]] * 2
+    assert Text.concatenate([text, null])[1:].whole.tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+def test_the_projection_of_the_whole_is_the_table_of_class_embeddings():
+    signal, text = Signal(16, 3), make_encoder(LABELS).encode(["bird", ""])
+    bird, none = signal.whole(text.whole)
+    assert torch.equal(bird, signal.whole.weight[:, 1]) and not none.any()
+
+
+def test_an_encoder_of_labels_is_made_again_from_its_name():
+    encoder = make_encoder("labels: airplane, bird,drone")
+    assert encoder.name == LABELS and encoder.lost_words("a long label") == ""
+    again = make_encoder(encoder.name)
+    assert (again.width, again.fingerprint) == (3, encoder.fingerprint)
+    others = [LABELS + ",kite", "labels:bird,airplane,drone", "labels:airplane,bird"]
+    assert len({make_encoder(name).fingerprint for name in [LABELS, *others]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("prompt", "remedy"),
+    [
+        ("dron", "'dron' is no label.*did you mean 'drone'"),
+        ("zebra", "known: airplane, bird, drone"),
+        (3, "string"),
+    ],
+)
+def test_a_prompt_that_is_no_label_is_refused_with_the_near_miss(prompt, remedy):
+    with pytest.raises(InputError, match=remedy):
+        make_encoder(LABELS).encode(["bird", prompt])
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("labels:", "'' is empty"),
+        ("labels:bird,,drone", "'' is empty"),
+        (
+            "labels:bird,drone,bird",
+            "'bird' is empty or there twice; name each label once, like labels:bird,drone",
+        ),
+        ("label:bird", "known: minilm, bytes, labels:NAME,NAME"),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused(name, remedy):
+    with pytest.raises(InputError, match=remedy):
+        make_encoder(name)
+    with pytest.raises(InputError, match="no name is empty"):
+        Labels([])

@@ -9,6 +9,7 @@ import torch
 
 from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop_of, same_bits, state
 from tubelet import checkpoint
+from tubelet.data.world_render import SHAPES
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.errors import InputError
@@ -70,6 +71,24 @@ def test_every_path_trains_and_samples(tmp_path, codec, path, target, sampler):
     frames = pipe("x", num_inference_steps=3, sampler=sampler, seed=0).frames
     assert frames.shape == (1, 5, 32, 32, 3)
     assert frames.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "modulation"), [("none", "block"), ("cross", "shared"), ("joint", "shared")]
+)
+def test_a_model_of_labels_trains_and_samples(tmp_path, codec, prompt, modulation):
+    run = denoiser_run(tmp_path / "run", 4, codec, tmp_path / "cache", preview_every=2)
+    shapes = [*SHAPES]
+    model = dataclasses.replace(run.model, prompt=prompt, modulation=modulation, text_width=len(shapes))
+    data = dataclasses.replace(run.data, caption="shape")
+    run = dataclasses.replace(run, data=data, text=f"labels:{','.join(shapes)}", model=model)
+    pipe = VideoPipeline.from_pretrained(go(run))
+    # Two prompts, one of them negative and one composed, in one batch.
+    settings = {"num_inference_steps": 2, "seed": 0, "negative_prompt": "heart", "compose": [("star", 0.5)]}
+    frames = pipe(["circle", ""], **settings).frames
+    assert frames.shape == (2, 5, 32, 32, 3)
+    with pytest.raises(InputError, match="did you mean 'circle'"):
+        pipe("circl")
 
 
 def test_a_model_of_pixels_trains_and_samples(tmp_path):

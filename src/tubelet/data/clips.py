@@ -46,20 +46,24 @@ class FolderClips:
     """A folder of equal-sized video files with metadata.jsonl.
 
     Lines have file_name (relative, with /), caption (a string) or captions (a list); other fields are
-    attributes. About the share `held_out` of the clips is kept from training, chosen by a hash of the field
+    attributes. Where `captioned` is false a line needs no caption.
+
+    About the share `held_out` of the clips is kept from training, chosen by a hash of the field
     `source` where there is one, so that the clips of one source never straddle the split, else of file_name;
     clips added later move no others. Raises InputError naming the line or file that is missing, malformed or
     of another size.
     """
 
-    def __init__(self, folder: str | Path, split: Split = "all", held_out: float = 0.05) -> None:
+    def __init__(
+        self, folder: str | Path, split: Split = "all", held_out: float = 0.05, captioned: bool = True
+    ) -> None:
         if split not in get_args(Split):
             raise InputError(f"split {split!r} is unknown; {near_miss(split, get_args(Split))}")
         if not 0 <= held_out <= 1:
             raise InputError(f"held_out is {held_out}; expected a share from 0 to 1")
         self.folder = Path(folder)
         content = _content(self.folder)
-        lines = list(_lines(self.folder / METADATA, content))
+        lines = list(_lines(self.folder / METADATA, content, captioned))
         sizes = [_size(self.folder, line["file_name"]) for line in lines]
         first = read_video(self.folder / lines[0]["file_name"])
         self.fps = first.fps
@@ -134,7 +138,7 @@ def _content(folder: Path) -> bytes:
     return (folder / METADATA).read_bytes()
 
 
-def _lines(file: Path, content: bytes) -> Iterator[dict[str, Any]]:
+def _lines(file: Path, content: bytes, captioned: bool) -> Iterator[dict[str, Any]]:
     """The lines of metadata.jsonl, each checked; blank ones are passed over."""
     empty = True
     for number, text in enumerate(content.splitlines(), start=1):
@@ -146,7 +150,7 @@ def _lines(file: Path, content: bytes) -> Iterator[dict[str, Any]]:
             raise InputError(
                 f"{file} line {number} is not JSON ({error}); mend or delete the line"
             ) from error
-        fault = _fault(line)
+        fault = _fault(line, captioned)
         if fault:
             raise InputError(f"{file} line {number}: {fault}")
         empty = False
@@ -155,7 +159,7 @@ def _lines(file: Path, content: bytes) -> Iterator[dict[str, Any]]:
         raise InputError(f"{file} names no clips; write one line for each")
 
 
-def _fault(line: Any) -> str | None:
+def _fault(line: Any, captioned: bool) -> str | None:
     """What is wrong with a line, and the remedy."""
     if not isinstance(line, dict):
         return 'expected an object such as {"file_name": "a.mp4", "caption": "..."}'
@@ -167,6 +171,8 @@ def _fault(line: Any) -> str | None:
         return (
             f"file_name {name!r} leaves the folder; move the file into it and name it relative to the folder"
         )
+    if not captioned:
+        return None
     captions = line.get("captions", [line.get("caption")])
     if not isinstance(captions, list) or not captions or not all(isinstance(c, str) for c in captions):
         return "expected caption (a string) or captions (a list of strings); add one"

@@ -106,12 +106,12 @@ def _encode_shard(
     phrasings: int,
 ) -> dict[str, Tensor]:
     latents, captions = [], []
+    for i in numbers:  # before the clips, which take minutes: a caption may be refused
+        captions += chosen_captions(clips.captions(i), i, phrasings)
+    text = encoder.encode(captions)
     for start in range(numbers.start, numbers.stop, BATCH):
         batch = range(start, min(start + BATCH, numbers.stop))
         latents.append(_latents(torch.stack([clips.frames(i) for i in batch]), codec))
-    for i in numbers:
-        captions += chosen_captions(clips.captions(i), i, phrasings)
-    text = encoder.encode(captions)
     lengths = text.mask.sum(1)
     return {
         **{name: torch.cat([some[name] for some in latents]).contiguous() for name in latents[0]},

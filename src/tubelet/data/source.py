@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from tubelet.data.clips import Clips, FolderClips
+from tubelet.data.clips import Clips, FolderClips, Split
 from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
 
@@ -41,6 +41,8 @@ class DataConfig:
     clips: training clips of the world. held_out: held-out clips that are measured on, at most, of either source.
     frames: only the first so many of each clip, at its own rate. height, width: the largest centred part of this shape,
     made smaller to so many pixels. None leaves the clips as they are; more than they have is refused.
+    caption: the attribute that stands for the caption, such as a label: a key of metadata.jsonl, or what the world
+    knows of a scene or of its first object.
     other: further sizes that a denoiser trains on, each a table [[data.other]] of a file. The world is rendered at
     them; clips of a folder are cut and made smaller. other_share: share of the training samples that have them.
     """
@@ -49,6 +51,7 @@ class DataConfig:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
+    caption: str | None = None
     world: WorldConfig = field(default_factory=WorldConfig)
     clips: int = 20_000
     held_out: int = 128
@@ -90,6 +93,46 @@ class FirstClips:
     def captions(self, index: int) -> list[str]:
         """Those of the other clips."""
         return self.clips.captions(index)
+
+    def attributes(self, index: int) -> dict[str, Any]:
+        """Those of the other clips."""
+        return self.clips.attributes(index)
+
+
+class LabelledClips:
+    """Other clips, with one of their attributes as the only caption.
+
+    Of several objects the first one's attributes count too. Raises InputError, with those that there are, where a clip
+    has no word or number of this name.
+    """
+
+    def __init__(self, clips: Clips, name: str):
+        self.clips, self.name, self.fps = clips, name, clips.fps
+        told = json.dumps([clips.fingerprint, "caption", name])  # text states are cached under it
+        self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        if len(clips):
+            self.captions(0)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.clips)
+
+    def frames(self, index: int) -> Tensor:
+        """Those of the other clips."""
+        return self.clips.frames(index)
+
+    def captions(self, index: int) -> list[str]:
+        """The attribute."""
+        own = self.attributes(index)
+        match own.get("objects"):
+            case [dict() as first, *_]:  # as the world has them, and folders made from it
+                own = {**first, **own}
+        known = {key: str(value) for key, value in own.items() if isinstance(value, str | int | float)}
+        if self.name not in known:
+            raise InputError(
+                f"data.caption is {self.name!r}, which clip {index} does not have; give one of {', '.join(known)}"
+            )
+        return [known[self.name]]
 
     def attributes(self, index: int) -> dict[str, Any]:
         """Those of the other clips."""
@@ -157,14 +200,14 @@ def resize(frames: Tensor, height: int, width: int) -> Tensor:
 def training_clips(config: DataConfig) -> Clips:
     """The clips to train on."""
     if config.folder is not None:
-        return _sized(FolderClips(config.folder, split="train"), config)
+        return _sized(_folder(config, "train"), config)
     return _sized(WorldClips(config.world, config.clips, split="train"), config)
 
 
 def held_out_clips(config: DataConfig) -> Clips:
     """The clips to measure on; never trained on."""
     if config.folder is not None:
-        return _sized(FirstClips(FolderClips(config.folder, split="held_out"), config.held_out), config)
+        return _sized(FirstClips(_folder(config, "held_out"), config.held_out), config)
     return _sized(WorldClips(config.world, config.held_out, split="held_out"), config)
 
 
@@ -177,14 +220,26 @@ def other_clips(config: DataConfig, size: SizeConfig) -> tuple[Clips, Clips]:
     count = min(config.held_out, OTHER_HELD_OUT)
     if config.folder is None:
         world = replace(config.world, num_frames=size.frames, height=size.height, width=size.width)
-        return WorldClips(world, size.clips, split="train"), WorldClips(world, count, split="held_out")
-    train = FirstClips(FolderClips(config.folder, split="train"), size.clips)
-    held_out = FirstClips(FolderClips(config.folder, split="held_out"), count)
+        train = WorldClips(world, size.clips, split="train")
+        held_out = WorldClips(world, count, split="held_out")
+        return _labelled(train, config), _labelled(held_out, config)
+    train = FirstClips(_folder(config, "train"), size.clips)
+    held_out = FirstClips(_folder(config, "held_out"), count)
     wanted = (size.frames, size.height, size.width)
-    return ResizedClips(train, *wanted, key="data.other"), ResizedClips(held_out, *wanted, key="data.other")
+    small = [ResizedClips(clips, *wanted, key="data.other") for clips in (train, held_out)]
+    return _labelled(small[0], config), _labelled(small[1], config)
+
+
+def _folder(config: DataConfig, split: Split) -> FolderClips:
+    assert config.folder is not None
+    return FolderClips(config.folder, split=split, captioned=config.caption is None)
 
 
 def _sized(clips: Clips, config: DataConfig) -> Clips:
     """The clips at the config's size; themselves, under their own fingerprint, where it asks for nothing."""
     size = (config.frames, config.height, config.width)
-    return clips if size == (None, None, None) else ResizedClips(clips, *size)
+    return _labelled(clips if size == (None, None, None) else ResizedClips(clips, *size), config)
+
+
+def _labelled(clips: Clips, config: DataConfig) -> Clips:
+    return clips if config.caption is None else LabelledClips(clips, config.caption)

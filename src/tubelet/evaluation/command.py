@@ -25,6 +25,7 @@ class BoundFlags:
     checkpoint: its folder; "default" is the shipped one.
     data: a folder of clips with metadata.jsonl, cut and made smaller to what the checkpoint was trained on; or "world",
         the procedural world's scenes of one object. Its held-out clips are measured.
+    caption: the attribute of a clip that stands for its caption, for a checkpoint of labels.
     clips: how many of them.
     rows: rows of the table; each costs one network call a clip.
     steps: of the chain; training's own when left out.
@@ -37,6 +38,7 @@ class BoundFlags:
 
     checkpoint: tyro.conf.Positional[str]
     data: str = "world"
+    caption: str | None = None
     clips: int = 64
     rows: int = 21
     steps: int | None = None
@@ -79,7 +81,8 @@ def clips_of(flags: BoundFlags, trained: Scheduler) -> tuple[Clips, Clips]:
     """The held-out clips to measure and a few training clips, both of the size that the checkpoint was trained on."""
     config = DataConfig(
         folder=None if flags.data == "world" else flags.data, world=WorldConfig(two_objects=0.0), clips=FITTED,
-        held_out=flags.clips, frames=trained.num_frames, height=trained.height, width=trained.width,
+        held_out=flags.clips, caption=flags.caption, frames=trained.num_frames, height=trained.height,
+        width=trained.width,
     )  # fmt: skip
     return held_out_clips(config), FirstClips(training_clips(config), FITTED)
 

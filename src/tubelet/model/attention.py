@@ -88,11 +88,27 @@ def head_norms(head_dim: int, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
     return Scale(head_dim**-0.5), nn.Identity()
 
 
-class SelfAttention(nn.Module):
-    """Tokens that see each other, with normalised queries and keys turned by their positions.
+class ValueMix(nn.Module):
+    """With `value_residual`, values of layers after the first are a learned mix with those of the first.   [VRL]"""
 
-    With `value_residual`, values of layers after the first are a learned mix with those of the first.   [VRL]
-    """
+    def __init__(self, options: Options, layer: int) -> None:
+        super().__init__()
+        self.mixes = options.value_residual
+        self.share = (
+            nn.Parameter(torch.tensor([0.5])) if self.mixes and layer else None
+        )  # of the first layer's
+
+    def forward(self, v: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Values and those of the first layer, which is given none -> the values to use, and the first layer's."""
+        if not self.mixes:
+            return v, None
+        if self.share is None or first is None:
+            return v, v
+        return torch.lerp(v, first, self.share.to(v.dtype)), first
+
+
+class SelfAttention(nn.Module):
+    """Tokens that see each other, with normalised queries and keys turned by their positions."""
 
     def __init__(self, width: int, heads: int, options: Options = PLAIN, layer: int = 0) -> None:
         super().__init__()
@@ -100,9 +116,7 @@ class SelfAttention(nn.Module):
         self.qkv = Linear(width, 3 * width)
         self.q_norm, self.k_norm = head_norms(width // heads, options.qk_norm)
         self.out = Linear(width, width)
-        self.value_residual = options.value_residual
-        if options.value_residual and layer:
-            self.mix = nn.Parameter(torch.tensor([0.5]))  # the share of the first layer's values
+        self.mix = ValueMix(options, layer)
 
     def forward(
         self,
@@ -114,27 +128,25 @@ class SelfAttention(nn.Module):
         """[B, N, D] -> [B, N, D]; `turn` holds the rotation of each of the N tokens, if they are turned.
 
         The heads are split evenly among the views: the groups of tokens that see each other or, slowly, their keys [N].
-        With value_residual, `first` and what is returned beside the tokens are the values of the first layer,
-        [B, N, heads, head_dim], which takes none and gives its own.
+        `first` and the second result are the values of the first layer, see ValueMix.
         """
-        q, k, v = (
-            self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        )  # each [B, N, heads, head_dim]
-        q, k = self.q_norm(q), self.k_norm(k)
-        if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
-        if not self.value_residual:
-            first = None
-        elif first is None:
-            first = v
-        else:
-            v = torch.lerp(v, first, self.mix.to(v.dtype))
+        q, k, v, first = self.split(tokens, turn, first)
         heads = zip(*(x.chunk(len(views), dim=2) for x in (q, k, v)), strict=True)
         seen = [
             masked(q, k, v, view) if isinstance(view, Tensor) else grouped(q, k, v, view)
             for view, (q, k, v) in zip(views, heads, strict=True)
         ]
         return self.out(seen[0] if len(seen) == 1 else torch.cat(seen, dim=-1)), first
+
+    def split(
+        self, tokens: Tensor, turn: Rotary | None, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Tokens [B, N, D] -> q, k, v and the first layer's v, each [B, N, heads, head_dim]."""
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        return q, k, *self.mix(v, first)
 
 
 class CrossAttention(nn.Module):

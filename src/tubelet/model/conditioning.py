@@ -1,14 +1,13 @@
-"""Time and the whole prompt -> shift, scale, gate (adaLN-Zero with one modulation shared by all blocks)."""
+"""Time and the whole prompt -> shift, scale, gate (adaLN-Zero), by one modulation for all blocks or one for each."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.model.linear import Linear
-from tubelet.model.norms import NORMS, Scope, layer
+from tubelet.model.norms import NORMS, Norm, Scope, layer
 from tubelet.model.times import Times
 
 TIME_FEATURES = 256
@@ -39,17 +38,17 @@ class Signal(nn.Module):
 
 
 class Modulation(nn.Module):
-    """The signal as shift, scale and gate, for attention and for the feed forward.   [PixArt 2.3]
+    """The signal as shift, scale and gate, for attention and for the feed forward.   [PixArt 2.3] [DiT 3.2]
 
-    All blocks share it and each adds a learned table of its own; zero at first, so every gate is shut.
+    All blocks share it [PixArt] or each has one [DiT]; each adds a learned table. Zero at first: every gate is shut.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, parts: int = 6) -> None:
         super().__init__()
-        self.project = Linear(width, 6 * width, bias=False, zero=True)  # the tables are the biases
+        self.project = Linear(width, parts * width, bias=False, zero=True)  # the tables are the biases
 
     def forward(self, signal: Tensor) -> Tensor:
-        """[B, K, D] -> [B, K, 6 D]."""
+        """[B, K, D] -> [B, K, parts D]."""
         return self.project(F.silu(signal))
 
 
@@ -57,7 +56,7 @@ def modulate(
     tokens: Tensor,
     shift: Tensor,
     scale: Tensor,
-    norm: Callable[[Tensor, Scope | None], Tensor] = layer,
+    norm: Norm = layer,
     scope: Scope | None = None,
 ) -> Tensor:
     """norm(tokens) * (1 + scale) + shift; tokens [B, N, D], shift and scale broadcast to them."""

@@ -1,5 +1,6 @@
 """Norms by name: what is taken out of the tokens before the signal shifts and scales them. None has a parameter."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ class Scope(NamedTuple):
     def to(self, device: torch.device | str) -> "Scope":
         """Moved to a device."""
         return Scope(self.samples.to(device), self.counted.to(device))
+
+
+Norm = Callable[[Tensor, Scope | None], Tensor]
 
 
 def scope_of(sample: Tensor) -> Scope:
@@ -62,3 +66,5 @@ def standardised(tokens: Tensor, counted: Tensor) -> Tensor:
 
 
 NORMS = {"layer": layer, "rms": rms, "instance": instance}
+# Of the words of a prompt, which are no map: one word less its own mean is nothing, and of two only signs would remain.
+WORD_NORMS = NORMS | {"instance": layer}

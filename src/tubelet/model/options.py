@@ -1,4 +1,4 @@
-"""What the layers of the transformer are made of, each choice by name."""
+"""What the layers of the transformer are made of and how they are told what to do, each choice by name."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,15 @@ from tubelet.model.feed_forward import FEED_FORWARDS
 from tubelet.model.norms import NORMS
 from tubelet.model.places import PLACES
 
-NAMED = {"feed_forward": FEED_FORWARDS, "norm": NORMS, "positions": PLACES}
+MODULATIONS = ("shared", "block")
+PROMPTS = ("cross", "joint", "none")
+NAMED = {
+    "feed_forward": FEED_FORWARDS,
+    "norm": NORMS,
+    "positions": PLACES,
+    "modulation": MODULATIONS,
+    "prompt": PROMPTS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +28,9 @@ class Options:
     registers: learned tokens beside those of each frame, which hold what belongs to no place.
     value_residual: mix each layer's values with those of the first, by a learned share that begins at one half.
     positions: rotary, sincos features that are added, or learned tables.
+    modulation: one projection of time and prompt "shared" by all blocks, or one in each "block".
+    prompt: its tokens are read by "cross" attention, are a second stream ("joint", see streams.py), or "none" is read;
+    as a whole the prompt steers the blocks in each case.
     """
 
     qk_norm: bool = True
@@ -28,6 +39,8 @@ class Options:
     registers: int = 0
     value_residual: bool = False
     positions: str = "rotary"
+    modulation: str = "shared"
+    prompt: str = "cross"
 
     def __post_init__(self) -> None:
         for field, table in NAMED.items():

