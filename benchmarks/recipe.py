@@ -83,6 +83,9 @@ VARIANTS |= {
     ],
     "no_cross_attention": ["--model.prompt", "none"],  # 7,128,384 parameters
 }
+# Half of the samples know something: first frames or a region in place, single frames beside, times for each frame.
+KNOWN = {"first": 0.15, "region": 0.1, "last": 0.1, "keyframes": 0.1, "each-frame": 0.05}
+VARIANTS |= {"known": [word for name, share in KNOWN.items() for word in (f"--known.{name}", f"{share}")]}
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 TEXT_TOKENS = 14  # of a usual caption
 
@@ -138,13 +141,13 @@ def x0_errors(out: Path) -> Iterator[tuple[str, float]]:
     for log_snr in LOG_SNRS:
         t = time_at(task.reverse.path, torch.tensor([log_snr]))
         errors = []
-        for x0, noise, text in task.held_out_draws():
-            batch = task.noised(x0, noise, t.expand(len(x0)), text)
+        for content in task.held_out_content():
+            each = t.expand(len(content.x0))
+            batch = task.noised(content, each[:, None])
             with run.loop.autocast():
                 prediction = task.model(batch.xt, batch.t, batch.text).float()
-            errors.append(
-                (task.reverse.x0(prediction, batch.xt, t.expand(len(x0))) - x0).square().flatten(1).mean(1)
-            )
+            error = task.reverse.x0(prediction, batch.xt, each) - content.x0
+            errors.append(error.square().flatten(1).mean(1))
         yield f"x0_at_{log_snr:g}", round(torch.cat(errors).mean().item(), 4)
 
 

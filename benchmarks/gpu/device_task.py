@@ -20,8 +20,10 @@ from tubelet.draws import stream
 from tubelet.errors import InputError
 from tubelet.gaussians import Gaussian
 from tubelet.shapes import Text
+from tubelet.training.batches import Batch, Content
 from tubelet.training.config import DenoiserRun
-from tubelet.training.denoiser_task import Batch, DenoiserTask
+from tubelet.training.denoiser_task import DenoiserTask
+from tubelet.training.known import NOTHING
 from tubelet.training.log import Log
 
 DRAWS = 0xDE  # sets the key of a batch's generator apart from the streams of samples
@@ -68,13 +70,15 @@ class DeviceTask(DenoiserTask):
     def __init__(self, run: DenoiserRun, log: Log):
         if run.data.other:
             raise InputError("data.other: batches that are drawn on the device have one size; leave it out")
+        if len(run.known.kinds) > 1:
+            raise InputError("known: batches that are drawn on the device know nothing; leave it out")
         super().__init__(run, log)
         self.device = run.loop.device
         self.store = Store.of(self.data, self.longest, self.device)
         self.empty = self.null.to(self.device)
         log.say(f"{len(self.data)} clips take {self.store.nbytes / 1e9:.2f} GB on {self.device}")
 
-    def fetch(self, number: int) -> dict[str, Any]:
+    def sample(self, number: int, size: int, kind: str = NOTHING) -> dict[str, Any]:
         """The number alone: batches are drawn whole."""
         return {"number": number}
 
@@ -88,11 +92,11 @@ class DeviceTask(DenoiserTask):
         posterior = Gaussian(self.store.mean[clips].float(), self.store.log_var[clips].float())
         x0 = posterior.sample(torch.randn(posterior.mean.shape, **at))
         noise = torch.randn(x0.shape, **at)
-        t = self.times.times(torch.rand(count, dtype=torch.float64, **at))
+        t = self.times.times(torch.rand(count, 1, dtype=torch.float64, **at))
         phrasing = torch.randint(run.captions, (count,), **at)
         keep = torch.rand(count, **at) >= run.caption_drop
         text = self.store.text(clips * run.captions + phrasing)
-        return self.drawn(x0, noise, t, text.where(keep, self.empty))
+        return self.drawn(Content(x0, noise, text.where(keep, self.empty)), t)
 
     def clips(self, first: int, count: int) -> Tensor:
         """Which clips the samples first .. first + count - 1 show: each once an epoch, in the order of `clip_of`."""

@@ -231,7 +231,6 @@ def test_a_weight_changes_what_is_learnt_and_not_what_is_measured(tmp_path, code
     first, second = (events(tmp_path / weight, "step")[0]["loss"] for weight in ("target", "min_snr"))
     assert abs(first - second) > 0.1
     task = DenoiserTask(run, Log(tmp_path))  # a fresh model predicts 0, whose errors are the targets
-    (x0, noise, text), *_ = task.held_out_draws()
-    batch = task.noised(x0, noise, torch.full((len(x0),), 0.3), text)
-    loss, _ = task.loss(batch)
-    assert loss.item() == pytest.approx((noise - x0).square().mean().item(), rel=1e-5)
+    content, *_ = task.held_out_content()
+    loss, _ = task.loss(task.noised(content, torch.full((len(content.x0), 1), 0.3)))
+    assert loss.item() == pytest.approx((content.noise - content.x0).square().mean().item(), rel=1e-5)

@@ -15,9 +15,11 @@ from tubelet.errors import InputError
 from tubelet.training.batches import Batch, groups_of, size_of
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import DenoiserTask
+from tubelet.training.known import KnownConfig
 from tubelet.training.log import Log
 from tubelet.training.loop import flops_of
 
+KNOWN = KnownConfig(first=0.3, region=0.2, last=0.1, keyframes=0.1, each_frame=0.2)
 IMAGE = SizeConfig(frames=1, height=32, width=32, clips=6)
 WIDE = SizeConfig(frames=5, height=16, width=48, clips=8)
 
@@ -59,7 +61,7 @@ def test_sizes_are_drawn_by_seed_and_number_in_their_shares():
 
 def test_a_bucket_has_one_size_and_a_packed_batch_has_several(tmp_path, codec):
     buckets, packed = (task_of(tmp_path, codec, batching) for batching in ("buckets", "packed"))
-    pairs = [[buckets.fetch(n)["size"] for n in (first, first + 1)] for first in range(0, 40, 2)]
+    pairs = [[buckets.fetch(n)["group"][0] for n in (first, first + 1)] for first in range(0, 40, 2)]
     assert all(one == other for one, other in pairs) and {one for one, _ in pairs} == {0, 1, 2}
     batch = buckets.collate([buckets.fetch(n) for n in (0, 1)])
     assert isinstance(batch, Batch) and buckets.few_shapes
@@ -72,7 +74,9 @@ def test_a_bucket_has_one_size_and_a_packed_batch_has_several(tmp_path, codec):
 OBJECTIVES = {
     "simple": {},
     "min_snr": {"objective": Objective(weight="min_snr")},
+    "known": {"known": KNOWN},
     "hybrid": {
+        "known": dataclasses.replace(KNOWN, each_frame=0.0),
         "objective": Objective(name="hybrid"),
         "variance": "learned",
         "times": TimeSampling(name="importance", steps=20),
@@ -88,7 +92,8 @@ def test_the_loss_of_a_packed_batch_is_the_mean_of_its_samples_losses(tmp_path, 
         changes = {**changes, "model": dataclasses.replace(model, predictions=2)}
     task = task_of(tmp_path, codec, "packed", **changes)
     items = [task.fetch(n) for n in range(8)]
-    assert len({item["size"] for item in items}) == 3
+    assert len({item["group"][0] for item in items}) == 3
+    assert "known" not in changes or len({item["group"] for item in items}) > 4
     batch = task.collate(items)
     loss, terms = task.loss(batch)
     single = torch.stack([task.loss(task.collate([item]))[0] for item in items]).mean()
@@ -127,7 +132,7 @@ def test_the_other_sizes_change_nothing_of_the_main_one(tmp_path, codec):
     one = task_of(tmp_path, codec, "buckets", data=DATA)
     for number in range(3):
         mine, other = many.sample(number, 0), one.fetch(number)
-        assert torch.equal(mine["x0"], other["x0"]) and mine["time"] == other["time"]
+        assert torch.equal(mine["content"].x0, other["content"].x0) and mine["time"] == other["time"]
 
 
 def test_a_samples_cost_is_the_mean_over_the_mixture(tmp_path, codec):

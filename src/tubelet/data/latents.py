@@ -18,6 +18,7 @@ from torch import Tensor
 from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
 from tubelet.data.clips import Clips
 from tubelet.draws import stream
+from tubelet.errors import InputError
 from tubelet.gaussians import Gaussian
 from tubelet.shapes import Text
 from tubelet.text.encoder import TextEncoder
@@ -25,6 +26,7 @@ from tubelet.video import to_video
 
 SHARD = 512  # clips in a file: what an interrupted encoding loses at most
 BATCH = 16
+STILLS = {"mean": "still_mean", "log_var": "still_log_var"}  # what they are called in a shard
 VERSIONS = {"causal": 1, "identity": 2}  # of the layout of a codec's shards
 
 
@@ -55,6 +57,14 @@ class Encoded:
             return Gaussian(to_video(shard["frames"][row])[0], torch.tensor(-torch.inf))
         return Gaussian(shard["mean"][row].float(), shard["log_var"][row].float())
 
+    def still(self, index: int, latent: int) -> Gaussian:
+        """Of the last pixel frame of one latent of a clip, encoded on its own: [C, 1, h, w]; see encode_clips."""
+        if latent == 0:  # which stands for the first frame alone
+            posterior = self.posterior(index)
+            return Gaussian(posterior.mean[:, :1], posterior.log_var[..., :1, :, :])
+        shard, row = self.shards[index // SHARD], index % SHARD
+        return Gaussian(*(shard[name][row, :, latent - 1 : latent].float() for name in STILLS.values()))
+
     def text(self, index: int, phrasing: int) -> Text:
         """The states of one caption of clip `index`: a Text of one prompt, float32."""
         shard, row = self.shards[index // SHARD], index % SHARD * self.phrasings + phrasing
@@ -71,15 +81,24 @@ def encode_clips(
     *,
     phrasings: int,
     cache: Path,
+    stills: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Encoded:
     """All clips encoded, from the cache where it has them. `progress` receives the number of clips done.
 
+    stills: also each latent's last pixel frame on its own, as a reference image is encoded. The identity codec's
+    latents are frames, so it has no use for them: InputError.
     The cache folder is named by a hash of clips, codec, text encoder and phrasings, so nothing stale is ever read;
     shards are written aside and renamed, so an interrupted call goes on where it stopped.
     """
     version = VERSIONS[codec.config.kind]
+    if stills and isinstance(codec, IdentityCodec):
+        raise InputError(
+            "references are for a codec whose latents have seen their past; the frames of a model of pixels stand in "
+            "place: leave out known.last and known.keyframes"
+        )
     parts = [version, clips.fingerprint, len(clips), codec_hash, encoder.fingerprint, phrasings]
+    parts += ["stills"] if stills else []
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     folder = cache / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +108,7 @@ def encode_clips(
         if not file.exists():
             numbers = range(first, min(first + SHARD, len(clips)))
             aside = file.with_suffix(f".writing-{os.getpid()}")
-            save_file(_encode_shard(clips, numbers, codec, encoder, phrasings), aside)
+            save_file(_encode_shard(clips, numbers, codec, encoder, phrasings, stills), aside)
             os.replace(aside, file)
         shards.append(load_file(file))
         if progress:
@@ -104,6 +123,7 @@ def _encode_shard(
     codec: CausalCodec | IdentityCodec,
     encoder: TextEncoder,
     phrasings: int,
+    stills: bool,
 ) -> dict[str, Tensor]:
     latents, captions = [], []
     for i in numbers:  # before the clips, which take minutes: a caption may be refused
@@ -111,7 +131,7 @@ def _encode_shard(
     text = encoder.encode(captions)
     for start in range(numbers.start, numbers.stop, BATCH):
         batch = range(start, min(start + BATCH, numbers.stop))
-        latents.append(_latents(torch.stack([clips.frames(i) for i in batch]), codec))
+        latents.append(_latents(torch.stack([clips.frames(i) for i in batch]), codec, stills))
     lengths = text.mask.sum(1)
     return {
         **{name: torch.cat([some[name] for some in latents]).contiguous() for name in latents[0]},
@@ -121,12 +141,22 @@ def _encode_shard(
     }
 
 
-def _latents(frames: Tensor, codec: CausalCodec | IdentityCodec) -> dict[str, Tensor]:
+def _latents(frames: Tensor, codec: CausalCodec | IdentityCodec, stills: bool) -> dict[str, Tensor]:
     """What a shard keeps of the posteriors of frames [B, F, H, W, 3]."""
     if isinstance(codec, IdentityCodec):
         return {"frames": frames}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        posterior = codec.encode(to_video(frames))
+        found = _halves(codec.encode(to_video(frames)))
+        if not stills or frames.shape[1] == 1:
+            return found
+        step = codec.frames_per_latent
+        ends = frames[:, step::step]  # [B, f - 1, H, W, 3]
+        alone = _halves(codec.encode(to_video(ends.flatten(0, 1)[:, None])))  # each [B * (f - 1), C, 1, h, w]
+    sides = {name: x.unflatten(0, ends.shape[:2]).squeeze(3).transpose(1, 2) for name, x in alone.items()}
+    return found | {STILLS[name]: x for name, x in sides.items()}
+
+
+def _halves(posterior: Gaussian) -> dict[str, Tensor]:
     return {"mean": posterior.mean.bfloat16(), "log_var": posterior.log_var.bfloat16()}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tubelet.diffusion.bound import step_term
 from tubelet.diffusion.paths import Path
-from tubelet.diffusion.process import q_xs
+from tubelet.diffusion.process import q_xs, spread
 from tubelet.diffusion.reverse import Reverse, Step
 from tubelet.diffusion.targets import x0_coefficients
 from tubelet.errors import InputError, near_miss
@@ -19,18 +19,24 @@ OBJECTIVES = ("simple", "hybrid", "vlb")
 WEIGHTS = ("target", "min_snr", "sigmoid")
 
 
-def mean_squared(prediction: Tensor, target: Tensor, unknown: Tensor | None = None) -> Tensor:
-    """Mean of (prediction - target)^2 over the unknown latents of each sample: [B], at least float32.
+def mean_squared(
+    prediction: Tensor, target: Tensor, unknown: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
+    """Mean of weight (prediction - target)^2 over the unknown latents of each sample: [B], at least float32.
 
     prediction, target: [B, ...]; unknown: bool, broadcastable to them, True where a latent counts; without it
-    all count. A sample that knows all its latents has loss 0. Values at known latents, infinite ones too,
-    change neither the loss nor its gradient.
+    all count; weight: [B] or broadcastable to them, 1 where there is none. A sample that knows all its latents has loss
+    0. Values at known latents, infinite ones too, change neither the loss nor its gradient.
     """
     difference = prediction.to(torch.promote_types(prediction.dtype, torch.float32)) - target
-    if unknown is None:
-        return difference.square().flatten(1).mean(1)  # [B]
-    # Masked before it is squared: the gradient of an infinite square would be NaN even behind a mask.
-    return _mean_over(difference.masked_fill(~unknown, 0.0).square(), unknown)
+    if unknown is not None:
+        # Masked before it is squared: the gradient of an infinite square would be NaN even behind a mask.
+        difference = difference.masked_fill(~unknown, 0.0)
+    square = difference.square()
+    if weight is not None:
+        weight = spread(weight, square)
+        square = square * (weight if unknown is None else weight.where(unknown, weight.new_zeros(())))
+    return _mean_over(square, unknown)
 
 
 def _mean_over(values: Tensor, unknown: Tensor | None) -> Tensor:
@@ -118,15 +124,15 @@ def loss_terms(
     target: Tensor,
     step: BoundStep | None = None,
     unknown: Tensor | None = None,
-    weight: Tensor | float = 1.0,
+    weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The loss of each sample, [B], and its parts: "loss", "simple" and, where there is a step, "vlb" in bits/dim.
 
     predicted, place: the two parts of Reverse.split, [B, C, ...], at least float32; target: what should be predicted;
-    unknown as in mean_squared; decoder as in bound.step_term; weight: [B], of simple, see weight_of.
+    unknown and weight, of simple, as in mean_squared and weight_of; decoder as in bound.step_term.
     Tensor operations only. One step's vlb estimates the bound without L_T, which nothing learns from.
     """
-    simple = weight * mean_squared(predicted, target, unknown)
+    simple = mean_squared(predicted, target, unknown, weight)
     if step is None:
         return {"loss": simple, "simple": simple}
     p = step.reverse.p_xs(predicted.detach() if objective.name == "hybrid" else predicted, place, step.xt)

@@ -14,6 +14,7 @@ from tubelet.data.source import DataConfig, SizeConfig, held_out_clips, other_cl
 from tubelet.diffusion.objective import BoundStep
 from tubelet.draws import stream
 from tubelet.errors import InputError
+from tubelet.model.references import Reference
 from tubelet.model.transformer import VideoTransformer
 from tubelet.model.tubelets import Tubelet
 from tubelet.sampling.pipeline import latent_shape
@@ -24,18 +25,45 @@ SIZES = 0x51  # sets the stream that sizes are drawn from apart from the samples
 Encode = Callable[[Clips, int, str], Encoded]  # clips, phrasings of each, what to call them
 
 
-class Batch(NamedTuple):
-    """xt and its target [B, C, f, h, w], t [B, 1, 1, 1, 1], B prompts and what their errors count [B].
+class Content(NamedTuple):
+    """What B samples of one size and kind are made of: clean latents, noise [B, C, f, h, w] and prompts.
 
-    For the bound's objectives, a step of it too.
+    unknown: bool [B, 1, f, 1, 1] or [B, 1, f, h, w], which latents are not known in place, None where none is;
+    references: known content beside the videos.
+    """
+
+    x0: Tensor
+    noise: Tensor
+    text: Text
+    unknown: Tensor | None = None
+    references: tuple[Reference, ...] = ()
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Content]") -> "Content":
+        """All samples in one."""
+        x0, noise = torch.cat([part.x0 for part in parts]), torch.cat([part.noise for part in parts])
+        unknown = [part.unknown for part in parts if part.unknown is not None]
+        beside = zip(*(part.references for part in parts), strict=True)
+        references = [Reference(torch.cat([x for x, _ in each]), each[0].frame) for each in beside]
+        text = Text.concatenate([part.text for part in parts])
+        return cls(x0, noise, text, torch.cat(unknown) if unknown else None, tuple(references))
+
+
+class Batch(NamedTuple):
+    """xt and its target [B, C, f, h, w], B prompts, and t as the model takes it: 0 where content is known.
+
+    weight: what the errors count, broadcastable to xt; None where all count alike. unknown: bool, in the shape of t,
+    where anything is known. references: known content beside the videos. step: of the bound, for its objectives.
     """
 
     xt: Tensor
     target: Tensor
     t: Tensor
     text: Text
-    weight: Tensor
-    step: BoundStep | tuple[()] = ()
+    weight: Tensor | None = None
+    unknown: Tensor | None = None
+    references: tuple[Reference, ...] = ()
+    step: BoundStep | None = None
 
 
 Batches = Batch | tuple[Batch, ...]  # of one size, or one for each size of a packed batch
@@ -108,10 +136,15 @@ def groups_of(batch: Batches) -> tuple[Batch, ...]:
 def predictions(model: VideoTransformer, groups: Sequence[Batch]) -> list[Tensor]:
     """The predictions [B, P C, f, h, w] for each group; of several, all samples lie in one row without padding."""
     if len(groups) == 1:
-        return [model(groups[0].xt, groups[0].t, groups[0].text)]
-    t = torch.cat([group.t for group in groups]).flatten()  # [S]
+        return [model(groups[0].xt, groups[0].t, groups[0].text, groups[0].references)]
     text = Text.concatenate([group.text for group in groups])
-    found = iter(model.packed([x for group in groups for x in group.xt], t, text))
+    t = [one for group in groups for one in group.t]
+    beside = [
+        [Reference(latents[i], frame) for latents, frame in group.references]
+        for group in groups
+        for i in range(len(group.xt))
+    ]
+    found = iter(model.packed([x for group in groups for x in group.xt], t, text, beside))
     return [torch.stack([next(found) for _ in group.xt]) for group in groups]
 
 

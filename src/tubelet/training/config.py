@@ -23,6 +23,7 @@ from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
 from tubelet.model.transformer import TransformerConfig
 from tubelet.training.blocks import CHECKPOINTING
+from tubelet.training.known import KnownConfig
 from tubelet.training.optim import OptimizerConfig, Schedule
 
 Run = TypeVar("Run")
@@ -126,8 +127,8 @@ class DenoiserRun:
     caption_drop: share of samples trained with the empty prompt. captions: phrasings encoded for each clip. cache:
     folder that keeps encoded clips. codec may also be "identity": a model of pixels. variance: of the reverse process;
     "learned" needs an objective that teaches it, "hybrid" or "vlb". sampler: what previews and pipelines use.
-    batching: where data.other names further sizes, a micro-batch has one of them ("buckets"), or each of its samples
-    has its own and all go through the model in one row ("packed", never compiled).
+    batching: where data.other names further sizes, or known further kinds, a micro-batch has one of them ("buckets"),
+    or each of its samples has its own and all go through the model in one row ("packed", never compiled).
     """
 
     loop: LoopConfig
@@ -142,6 +143,7 @@ class DenoiserRun:
     variance: str = "small"
     sampler: str = "euler"
     batching: str = "buckets"
+    known: KnownConfig = field(default_factory=KnownConfig)
     objective: Objective = field(default_factory=Objective)
     times: TimeSampling = field(default_factory=TimeSampling)
     model: TransformerConfig = field(default_factory=TransformerConfig)
@@ -163,6 +165,11 @@ class DenoiserRun:
             raise InputError(
                 f"objective {self.objective.name} with {self.variance} variance: a learned variance is taught by "
                 "objective hybrid or vlb, and they need one; set --variance learned and --objective.name hybrid"
+            )
+        if not simple and self.known.each_frame:
+            raise InputError(
+                "there is no bound where every frame has a time of its own; leave out known.each_frame, or train by "
+                "objective simple"
             )
         if not simple and not self.times.steps:
             raise InputError(

@@ -1,9 +1,10 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +20,23 @@ from tubelet.diffusion.targets import target_of
 from tubelet.diffusion.times import Moments
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
+from tubelet.model.references import Reference
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.progress import progress
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
-from tubelet.shapes import Text
 from tubelet.text.encoder import make_encoder
-from tubelet.training.batches import Batch, Batches, groups_of, joined, predictions, size_of, sizes_of
+from tubelet.training.batches import (
+    Batch,
+    Batches,
+    Content,
+    groups_of,
+    joined,
+    predictions,
+    size_of,
+    sizes_of,
+)
 from tubelet.training.config import DenoiserRun
+from tubelet.training.known import NOTHING, frames_of, kind_of, unknown_of
 from tubelet.training.log import Log
 from tubelet.training.loop import moved
 from tubelet.training.start import part_of, take_weights
@@ -58,6 +69,7 @@ class DenoiserTask:
                     self.encoder,
                     phrasings=phrasings,
                     cache=Path(run.cache),
+                    stills=run.known.stills,
                     progress=done,
                 )
 
@@ -101,72 +113,98 @@ class DenoiserTask:
     @property
     def few_shapes(self) -> bool:
         """Packed batches have another layout at every step."""
-        return self.run.batching != "packed" or len(self.sizes) == 1
+        return not self.packed
 
-    def size_of(self, number: int) -> int:
-        """Which of the sizes global sample `number` has: drawn for it alone where packed, else for its micro-batch."""
-        loop, data = self.run.loop, self.run.data
-        unit = 1 if self.run.batching == "packed" else loop.batch_size // loop.micro_batches
-        return size_of(loop.seed, number // unit, len(data.other), data.other_share)
+    @property
+    def packed(self) -> bool:
+        """Whether samples of a batch differ in more than their draws."""
+        return self.run.batching == "packed" and (len(self.sizes) > 1 or len(self.run.known.kinds) > 1)
+
+    def unit_of(self, number: int) -> int:
+        """What global sample `number` shares its size and kind with: nothing where packed, else its micro-batch."""
+        loop = self.run.loop
+        return number if self.packed else number // (loop.batch_size // loop.micro_batches)
 
     def fetch(self, number: int) -> dict[str, Any]:
         """Size, clip, phrasing and every draw of global sample `number`, keyed by (seed, number)."""
-        return self.sample(number, self.size_of(number))
+        seed, data, unit = self.run.loop.seed, self.run.data, self.unit_of(number)
+        size = size_of(seed, unit, len(data.other), data.other_share)
+        kind = kind_of(self.run.known, seed, unit)
+        return self.sample(number, size, kind if kind in self.kinds_of(size) else NOTHING)
 
-    def sample(self, number: int, size: int) -> dict[str, Any]:
-        """What `fetch` gives of sample `number`, were it of that size."""
+    def sample(self, number: int, size: int, kind: str = NOTHING) -> dict[str, Any]:
+        """What `fetch` gives of sample `number`, were it of that size and knew content of that kind."""
         run, seed = self.run, self.run.loop.seed
         data, shape = self.encoded[size][0], self.sizes[size].shape
         source = stream(seed, number)
-        clip = clip_of(seed, number, len(data))
+        phrasing, keep, time = int(source.integers(run.captions)), source.random(), source.random()
+        clip, beside = clip_of(seed, number, len(data)), frames_of(kind, shape[1], seed, self.unit_of(number))
+        content = self.content_of(data, clip, phrasing, shape, kind, beside, source)
         return {
-            "size": size,
-            "text": data.text(clip, int(source.integers(run.captions))),
-            "keep": bool(source.random() >= run.caption_drop),
-            "time": source.random(),
-            "x0": data.posterior(clip).sample(normal(source, shape)),
-            "noise": normal(source, shape),
+            "group": (size, kind, beside),
+            "content": content,
+            "keep": keep >= run.caption_drop,
+            "time": source.random(shape[1]) if kind == "each_frame" else [time],
         }
 
+    def content_of(
+        self, data: Encoded, clip: int, phrasing: int, shape: tuple[int, int, int, int], kind: str,
+        beside: Sequence[int], source: np.random.Generator,
+    ) -> Content:  # fmt: skip
+        """One encoded clip as a sample of a kind, with the last frames of the latents `beside` it as references."""
+        x0, noise = data.posterior(clip).sample(normal(source, shape)), normal(source, shape)
+        image, step = (shape[0], 1, *shape[2:]), self.codec.frames_per_latent
+        stills = [(data.still(clip, place).sample(normal(source, image)), step * place) for place in beside]
+        references = tuple(Reference(latents[None], frame) for latents, frame in stills)
+        unknown = unknown_of(kind, shape[1:], self.run.model.tubelet, source)
+        unknown = None if unknown is None else unknown[None]
+        return Content(x0[None], noise[None], data.text(clip, phrasing), unknown, references)
+
+    def kinds_of(self, size: int) -> dict[str, float]:
+        """The kinds of known content that samples of a size are of, with their shares: an image has nothing to know."""
+        frames = self.sizes[size].shape[1] // self.run.model.tubelet[0]
+        return self.run.known.kinds if frames > 1 else {NOTHING: 1.0}
+
     def kinds(self) -> list[tuple[float, Batches]]:
-        """A batch of one sample of each size, and the share of samples that have it."""
-        if len(self.sizes) == 1:
-            return [(1.0, self.collate([self.fetch(0)]))]
+        """A batch of one sample of each size and kind, and the share of samples that are so."""
         return [
-            (size.share, self.collate([self.sample(0, number)])) for number, size in enumerate(self.sizes)
+            (size.share * share, self.collate([self.sample(0, number, kind)]))
+            for number, size in enumerate(self.sizes)
+            for kind, share in self.kinds_of(number).items()
         ]
 
     def collate(self, items: list[dict[str, Any]]) -> Batches:
-        """The batch of fetched samples, or where they have several sizes one for each; captions drop one by one."""
-        found = sorted({item["size"] for item in items})
-        groups = [self.collate_equal([item for item in items if item["size"] == size]) for size in found]
+        """The batch of fetched samples, or where they differ in size or kind one for each; captions drop one by one."""
+        found = sorted({item["group"] for item in items})
+        groups = [self.collate_equal([item for item in items if item["group"] == group]) for group in found]
         return groups[0] if len(groups) == 1 else tuple(groups)
 
     def collate_equal(self, items: list[dict[str, Any]]) -> Batch:
-        """The batch of fetched samples of one size."""
-        x0 = torch.stack([item["x0"] for item in items])
-        noise = torch.stack([item["noise"] for item in items])
-        t = self.times.times(torch.tensor([item["time"] for item in items], dtype=torch.float64))
-        text = Text.concatenate([item["text"] for item in items])
-        keep = torch.tensor([item["keep"] for item in items])
-        return self.drawn(x0, noise, t, text.where(keep, self.null))
+        """The batch of fetched samples of one size and kind."""
+        content = Content.concatenate([item["content"] for item in items])
+        t = self.times.times(torch.from_numpy(np.array([item["time"] for item in items])))
+        keep = torch.tensor([bool(item["keep"]) for item in items])
+        return self.drawn(content._replace(text=content.text.where(keep, self.null)), t)
 
-    def drawn(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
-        """The batch of clean latents and noise [B, C, f, h, w] at the times t [B] that were drawn for training."""
-        weight = weight_of(self.run.objective, self.run.target, self.reverse.path, t)
-        batch = self.noised(x0, noise, t, text)._replace(weight=weight)
-        if self.run.objective.name == "simple":
+    def drawn(self, content: Content, t: Tensor) -> Batch:
+        """`noised` at times that were drawn for training, with all that the objective needs."""
+        batch, objective = self.noised(content, t), self.run.objective
+        if objective.weight != "target":
+            weight = weight_of(objective, self.run.target, self.reverse.path, by_latent(t))
+            batch = batch._replace(weight=weight)
+        if objective.name == "simple":
             return batch
+        t = t.flatten()  # one for each sample
         before, share = self.run.times.before(t), self.times.share(t)
-        return batch._replace(step=bound_step(self.reverse, x0, batch.xt, before, t, share))
+        return batch._replace(step=bound_step(self.reverse, content.x0, batch.xt, before, t, share))
 
-    def noised(self, x0: Tensor, noise: Tensor, t: Tensor, text: Text) -> Batch:
-        """The batch of clean latents and noise [B, C, f, h, w] at times t [B], with B prompts of equal weight."""
+    def noised(self, content: Content, t: Tensor) -> Batch:
+        """The batch of samples at times t, [B, 1] or for each frame of latents [B, f]; what they know stays clean."""
+        (x0, noise, text, unknown, references), t = content, by_latent(t)
+        t = t if unknown is None else t * unknown
         xt = add_noise(self.reverse.path, x0, noise, t)
         target = target_of(self.run.target, self.reverse.path, x0, noise, t)
-        return Batch(
-            xt, target, t.float().view(-1, 1, 1, 1, 1), text.padded(self.longest), torch.ones(len(t))
-        )
+        return Batch(xt, target, t.float(), text.padded(self.longest), unknown=unknown, references=references)
 
     def loss(self, batch: Batches) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the objective, and its parts [B] where it has several; simple without a step.
@@ -177,7 +215,7 @@ class DenoiserTask:
         found = zip(groups, predictions(self.model, groups), strict=True)
         terms = joined([self.terms(group, predicted) for group, predicted in found])
         return terms["loss"].mean(), {
-            name: term for name, term in terms.items() if name != "loss" and groups[0].step
+            name: term for name, term in terms.items() if name != "loss" and groups[0].step is not None
         }
 
     def terms(self, batch: Batch, predicted: Tensor) -> dict[str, Tensor]:
@@ -189,16 +227,17 @@ class DenoiserTask:
             target,
             place,
             batch.target,
-            batch.step or None,
-            weight=batch.weight,
+            batch.step,
+            batch.unknown,
+            batch.weight,
         )
 
     def observe(self, batch: Batches, terms: dict[str, Tensor]) -> None:
         """Let the times of the next batches know how large this one's terms of the bound were."""
         if isinstance(self.times, Moments) and terms:
             groups = groups_of(batch)
-            t = torch.cat([group.t.flatten() for group in groups])
-            share = torch.cat([group.step.share for group in groups if group.step])
+            t = torch.cat([group.t.flatten(1).amax(1) for group in groups])  # 0 where content is known
+            share = torch.cat([group.step.share for group in groups if group.step is not None])
             self.times.observe(t.cpu(), (terms["vlb"] * share).cpu())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -209,36 +248,41 @@ class DenoiserTask:
             else {}
         )
 
-    def held_out_draws(self, size: int = 0) -> Iterator[tuple[Tensor, Tensor, Text]]:
-        """Held-out latents and noise [n, C, f, h, w], always the same, with their prompts; CHUNK at a time."""
-        held, shape = self.encoded[size][1], self.sizes[size].shape
-        for start in range(0, len(held), CHUNK):
-            some = range(start, min(start + CHUNK, len(held)))
-            sources = [stream(HELD_OUT, i) for i in some]
-            posteriors = [held.posterior(i) for i in some]
-            draws = [(normal(s, shape), normal(s, shape)) for s in sources]
-            x0 = torch.stack([q.sample(first) for q, (first, _) in zip(posteriors, draws, strict=True)])
-            noise = torch.stack([second for _, second in draws])
-            yield x0, noise, Text.concatenate([held.text(i, 0) for i in some])
-
     def held_out(self) -> dict[str, float]:
-        """The loss at each of fixed noise levels, with fixed noise, and their mean; of other sizes the mean alone."""
+        """The loss at fixed noise levels, with fixed noise, and their mean; of other sizes and kinds the mean alone."""
         levels = self.losses_at_levels()
         found = {"held_out_loss": sum(levels.values()) / len(levels), **levels}
-        for number, size in enumerate(self.sizes[1:], 1):
-            found[f"loss_{size.name}"] = sum(self.losses_at_levels(number).values()) / len(levels)
+        other = {size.name: (number, NOTHING) for number, size in enumerate(self.sizes) if number}
+        other |= {kind: (0, kind) for kind in self.kinds_of(0) if kind != NOTHING}
+        for name, which in other.items():
+            found[f"loss_{name}"] = sum(self.losses_at_levels(*which).values()) / len(levels)
         return found
 
-    def losses_at_levels(self, size: int = 0) -> dict[str, float]:
-        """The loss of held-out clips of a size at each of fixed noise levels, with fixed noise."""
+    def losses_at_levels(self, size: int = 0, kind: str = NOTHING) -> dict[str, float]:
+        """The loss of held-out clips of a size and kind at each of fixed noise levels, with fixed noise.
+
+        Where each frame has a time of its own, a clip's first frame has the level and the others the next ones in turn.
+        """
         losses = {t: [] for t in HELD_OUT_TIMES}
-        for x0, noise, text in self.held_out_draws(size):
-            for level in HELD_OUT_TIMES:
-                t = torch.full((len(x0),), level, dtype=torch.float64)
-                batch = moved(self.noised(x0, noise, t, text), self.run.loop.device)
+        frames = self.sizes[size].shape[1] if kind == "each_frame" else 1
+        for content in self.held_out_content(size, kind):
+            for first, level in enumerate(HELD_OUT_TIMES):
+                turns = [HELD_OUT_TIMES[(first + i) % len(HELD_OUT_TIMES)] for i in range(frames)]
+                t = torch.tensor(turns, dtype=torch.float64).expand(len(content.x0), -1)
+                batch = moved(self.noised(content, t), self.run.loop.device)
                 with self.run.loop.autocast():
-                    losses[level].append(self.loss(batch)[0].expand(len(x0)))
+                    losses[level].append(self.loss(batch)[0].expand(len(t)))
         return {f"loss_{level:g}": float(torch.cat(rows).mean()) for level, rows in losses.items()}
+
+    def held_out_content(self, size: int = 0, kind: str = NOTHING) -> Iterator[Content]:
+        """Held-out clips of a size with their prompts, noise and what they know, always the same; CHUNK at a time."""
+        held, shape = self.encoded[size][1], self.sizes[size].shape
+        for start in range(0, len(held), CHUNK):
+            beside = frames_of(kind, shape[1], HELD_OUT, start)
+            some = range(start, min(start + CHUNK, len(held)))
+            yield Content.concatenate(
+                [self.content_of(held, i, 0, shape, kind, beside, stream(HELD_OUT, i)) for i in some]
+            )
 
     def preview(self) -> Tensor:
         """Samples of held-out captions side by side: uint8 [F, H, nW, 3]."""
@@ -255,6 +299,11 @@ class DenoiserTask:
     def parts(self) -> dict[str, Part]:
         """The whole pipeline."""
         return self.pipeline().parts()
+
+
+def by_latent(t: Tensor) -> Tensor:
+    """One time for each sample [B, 1], or for each frame of its latents [B, f] -> [B, 1, 1 or f, 1, 1]."""
+    return t[:, None, :, None, None]
 
 
 def codec_for(name: str) -> tuple[Any, str]:

@@ -285,9 +285,9 @@ def averaged(state: State) -> Iterator[None]:
 
 
 def moved(batch: Any, device: str) -> Any:
-    """A batch (tensors and Text, in tuples, named or not) on a device."""
+    """A batch (tensors, Text and plain values, in tuples, named or not) on a device."""
     if not isinstance(batch, tuple):
-        return batch.to(device)
+        return batch.to(device) if hasattr(batch, "to") else batch
     items = [moved(item, device) for item in batch]
     return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
 
