@@ -6,7 +6,8 @@ from torch import nn
 
 from tubelet.model.attention import KERNELS, CrossAttention, SelfAttention, plain
 from tubelet.model.groups import groups
-from tubelet.model.positions import positions, rotary
+from tubelet.model.norms import rms_norm
+from tubelet.model.positions import positions, rotary, rotate
 from tubelet.model.tubelets import Grid
 
 GRID = Grid(3, 2, 4)
@@ -47,3 +48,51 @@ def test_a_query_ignores_masked_keys():
     q, k, v = torch.randn(3, 1, 1, 4, 8)
     mask = torch.tensor([True, True, False, False])
     torch.testing.assert_close(plain(q, k, v, mask), plain(q, k[:, :, :2], v[:, :, :2]))
+
+
+def test_rms_norm_and_its_gradient_are_torchs():
+    x = torch.randn(3, 5, 2, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-6), (x, weight))
+    expected = torch.nn.functional.rms_norm(x, (8,), weight, 1e-6)
+    torch.testing.assert_close(rms_norm(x, weight, 1e-6), expected)
+
+
+def test_in_bfloat16_rms_norm_remembers_x_alone_and_is_as_exact_as_torchs():
+    x, weight, out = torch.randn(64, 8, 32), torch.rand(32) + 0.5, torch.randn(64, 8, 32)
+
+    def error(norm):
+        mine, exact = [], []
+        for dtype, found in ((torch.bfloat16, mine), (torch.float64, exact)):
+            given = x.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_()
+            found += torch.autograd.grad(norm(*given), given, out.to(dtype))
+        return max(((a - b).norm() / b.norm()).item() for a, b in zip(mine, exact, strict=True))  # as float64
+
+    def torchs(x, weight):
+        return torch.nn.functional.rms_norm(x, (32,), weight, 1e-6)
+
+    assert error(lambda x, weight: rms_norm(x, weight, 1e-6)) < 2 * error(torchs)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        rms_norm(x.bfloat16().requires_grad_(), weight.bfloat16(), 1e-6)
+    assert sum(t.nbytes for t in kept) < 1.1 * x.bfloat16().nbytes
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_compiled_or_not_heads_are_normalised_and_turned_alike(dtype):
+    places = positions(Grid(2, 2, 3), (1, 1, 1), 4, 8)
+    q = torch.randn(2, 12, 2, 12, dtype=dtype, requires_grad=True)
+    weight = torch.rand(12, dtype=dtype, requires_grad=True)
+
+    def heads(q, weight):
+        return rotate(rms_norm(q, weight, 1e-6), rotary(places, 12, 100.0))
+
+    torch.compiler.reset()
+    compiled, out = (
+        torch.compile(heads, backend="aot_eager", fullgraph=True),
+        torch.randn(2, 12, 2, 12).to(dtype),
+    )
+    torch.testing.assert_close(compiled(q, weight), heads(q, weight))
+    found = [torch.autograd.grad(each(q, weight), (q, weight), out) for each in (compiled, heads)]
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two)

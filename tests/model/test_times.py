@@ -157,6 +157,7 @@ def test_what_values_tell_compiles_with_a_break_and_once():
 
     torch.compiler.reset()
     compiled = torch.compile(loss, dynamic=False, backend="eager")
-    torch.testing.assert_close(compiled(latents, t, text), loss(latents, t, text))
+    # In bfloat16 a compiler's norms and rotations round elsewhere.
+    torch.testing.assert_close(compiled(latents, t, text), loss(latents, t, text), rtol=5e-3, atol=0)
     with torch._dynamo.config.patch(error_on_recompile=True):
         compiled(latents, t.roll(2, 3), text)

@@ -94,8 +94,9 @@ def test_blocks_that_are_alike_compile_once_and_other_frames_compile_nothing(
     checkpointed(model.blocks, which)
     compiled(model.blocks)
     for references, expected in zip(beside, exact, strict=True):
-        for one, two in zip(gradients(model, latents, t, text, references), expected, strict=True):
-            torch.testing.assert_close(one, two, atol=1e-3, rtol=2e-2)  # bfloat16
+        found = gradients(model, latents, t, text, references)
+        mine, theirs = (torch.cat([each.flatten() for each in some]) for some in (found, expected))
+        assert (mine - theirs).norm() < 0.02 * theirs.norm()  # bfloat16
     assert counter.frame_count == programs
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tubelet.model.groups import Groups
 from tubelet.model.linear import Linear
+from tubelet.model.norms import rms_norm
 from tubelet.model.options import PLAIN, Options
 from tubelet.model.positions import Rotary, rotate
 
@@ -66,7 +67,7 @@ class HeadNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., head_dim] -> the same, in x's dtype."""
-        return F.rms_norm(x, x.shape[-1:], (self.weight * self.scale).to(x.dtype), 1e-6)
+        return rms_norm(x, self.weight * self.scale, 1e-6)
 
 
 class Scale(nn.Module):

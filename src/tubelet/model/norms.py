@@ -1,15 +1,52 @@
 """Norms by name: what is taken out of the tokens before the signal shifts and scales them. None has a parameter."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tubelet.model.groups import Groups, groups
 
 EPSILON = 1e-5
+
+
+class RMSNorm(torch.autograd.Function):
+    """y = w x / sqrt(mean(x^2) + epsilon), which remembers x alone: with r = 1 / sqrt(...),
+
+    dx = r (w dy - r^2 x mean(w x dy)),  dw = sum(r x dy).
+
+    torch's own keeps two float32 copies of bfloat16 x on a CPU. Here r is float32 and then rounded to x's dtype.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """x [..., D], weight [D] of the same dtype."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+        inverse = (norm.square() / x.shape[-1] + epsilon).rsqrt().to(x.dtype)
+        ctx.save_for_backward(x, weight, inverse)
+        return (x * inverse).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The gradients of x and weight."""
+        (dy,), (x, weight, inverse) = gradients, ctx.saved_tensors
+        product = (x * dy).flatten(0, -2)
+        along = (product @ (weight / x.shape[-1])).view_as(inverse)
+        dx = (dy * weight).addcmul_(x, along * inverse.square(), value=-1).mul_(inverse)
+        return dx, product.mT @ inverse.flatten(), None
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """w x / sqrt(mean(x^2) + epsilon) over D, in the dtype of x: [..., D], [D] -> [..., D].   [RMSNorm 4]"""
+    weight = weight.to(x.dtype)
+    if torch.compiler.is_compiling():  # a compiler finds what to remember by itself, and a better way
+        return F.rms_norm(x, x.shape[-1:], weight, epsilon)
+    return RMSNorm.apply(x, weight, epsilon)  # pyright: ignore[reportReturnType]
 
 
 class Scope(NamedTuple):
@@ -41,7 +78,7 @@ def layer(tokens: Tensor, scope: Scope | None = None) -> Tensor:
 
 def rms(tokens: Tensor, scope: Scope | None = None) -> Tensor:
     """Each token divided by its root mean square over D: [B, N, D] -> the same.   [RMSNorm 4]"""
-    return F.rms_norm(tokens, tokens.shape[-1:], eps=EPSILON)
+    return rms_norm(tokens, tokens.new_ones(tokens.shape[-1]), EPSILON)
 
 
 def instance(tokens: Tensor, scope: Scope | None = None) -> Tensor:

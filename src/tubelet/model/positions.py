@@ -4,10 +4,11 @@ Positions are in pixel frames and pixels, not in token numbers, so a clip at ano
 image appended to it, lies where its content lies.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tubelet.errors import InputError
 from tubelet.model.tubelets import Grid, Tubelet
@@ -69,8 +70,37 @@ def rotary(places: Tensor, head_dim: int, base: float) -> Rotary:
     return Rotary(angle.cos(), angle.sin())
 
 
+class Turn(torch.autograd.Function):
+    """Pairs of numbers turned by their angles; a gradient is turned back, so x need not be remembered."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x [B, N, heads, head_dim], cos and sin [N, 1, head_dim / 2] of the same dtype."""
+        ctx.save_for_backward(cos, sin)
+        return turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of x."""
+        cos, sin = ctx.saved_tensors
+        return turned(gradients[0], cos, -sin), None, None
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(a cos - b sin, b cos + a sin) of the halves a, b of the last axis."""
+    first, second = x.chunk(2, dim=-1)  # contiguous halves, which a CPU reads without gathering
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    low, high = out.chunk(2, dim=-1)
+    torch.mul(first, cos, out=low).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=high).addcmul_(first, sin)
+    return out
+
+
 def rotate(x: Tensor, turn: Rotary) -> Tensor:
     """Turn pair (i, i + half) of each head by its token's angle i: [B, N, heads, head_dim], same dtype."""
     cos, sin = (table.to(x.dtype)[:, None] for table in turn)  # [N, 1, head_dim / 2]
-    first, second = x.chunk(2, dim=-1)  # contiguous halves, which a CPU reads without gathering
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    if torch.compiler.is_compiling():  # which joins these into one pass
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return Turn.apply(x, cos, sin)  # pyright: ignore[reportReturnType]
