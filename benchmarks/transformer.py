@@ -4,16 +4,20 @@
 
 Latte takes turns between space and time, so it meets `space_then_time`; its --depth counts both kinds of blocks, and
 those of time do not read the prompt, as ours do. CogVideoX attends jointly to prompt and video and meets `joint`. All
-run under bfloat16 autocast, forward alone and forward with backward, in turn, and the best of --rounds counts. The
-matrix rate is measured between them; peak memory in a process of each one's own. Prints a JSON line for each.
+run under bfloat16 autocast, forward alone and forward with backward, in turn, and the best of --rounds counts. When
+compiled, ours is by blocks, as training has it, and theirs whole. The matrix rate is measured between them; peak memory
+in a process of each one's own, above what it held before the model. Prints a JSON line for each.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +28,7 @@ from train_step import CLOCKS, awake
 from tubelet.model.cost import flops
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
+from tubelet.training.blocks import compiled
 
 TEXT_TOKENS, TEXT_WIDTH = 16, 384
 
@@ -111,7 +116,11 @@ def step_of(name: str, shape: Shape, options: argparse.Namespace) -> Callable[[b
     torch.manual_seed(0)
     model, call = MODELS[name](shape)
     model = awake(model).to(options.device)
-    run = torch.compile(model, dynamic=False) if options.compiled else model
+    run = model
+    if options.compiled and isinstance(model, VideoTransformer):
+        compiled(model.blocks)  # as training has it
+    elif options.compiled:
+        run = torch.compile(model, dynamic=False)
     given = {
         "latents": torch.randn(shape.batch, *shape.latents, device=options.device),
         "t": torch.rand(shape.batch, device=options.device),
@@ -142,21 +151,27 @@ def peak_mib(name: str, shape: str, options: argparse.Namespace) -> int:
 
 
 def print_memory(name: str, shape: Shape, options: argparse.Namespace) -> None:
-    """Peak memory of the third step of this process, in MiB, above what lay there before it began."""
-    import resource
-
+    """Peak memory of a step, in MiB, above what the process held before the model was made; the first steps compile."""
+    before = held("VmRSS")
     step = step_of(name, shape, options)
-    if options.device == "cuda":
+    for _ in range(2):
         step(True)
-        before = torch.cuda.memory_allocated()
+    if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         step(True)
-        print((torch.cuda.max_memory_allocated() - before) >> 20)
+        print(torch.cuda.max_memory_allocated() >> 20)
         return
-    with open("/proc/self/statm") as statm:
-        before = int(statm.read().split()[1]) * resource.getpagesize()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what compiling left
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     step(True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - (before >> 20))
+    print(held("VmHWM") - before)
+
+
+def held(what: str) -> int:
+    """A line of the process's status, in MiB: VmRSS is held now, VmHWM was the most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith(what))
 
 
 def compare(shape_name: str, options: argparse.Namespace) -> None:
