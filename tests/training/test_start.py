@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.runs import codec_run, denoiser_run, go
+from training.runs import DATA, codec_run, denoiser_run, go
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import codec_of, encoder_hash
 from tubelet.autoencoder.objective import CodecObjective
@@ -118,3 +118,19 @@ def test_a_run_goes_on_with_another_decoder_and_not_with_other_latents(tmp_path,
     fewer = dataclasses.replace(one, data=dataclasses.replace(one.data, clips=8))
     with pytest.raises(InputError, match="another clips"):
         go(fewer)
+
+
+@pytest.mark.parametrize("inflation", ["central", "average"])
+def test_a_run_of_videos_starts_from_one_of_images(tmp_path, codec, inflation):
+    images = dataclasses.replace(DATA, world=dataclasses.replace(DATA.world, num_frames=1))
+    run = dataclasses.replace(denoiser_run(tmp_path / "images", 2, codec, tmp_path / "cache"), data=images)
+    start = str(go(run))
+    video = denoiser_run(tmp_path / "video", 2, codec, tmp_path / "cache", start_from=start)
+    model = dataclasses.replace(run.model, tubelet=(2, *run.model.tubelet[1:]), attention=("split_heads",))
+    video = dataclasses.replace(video, model=model, inflation=inflation)
+    go(video)
+    task = DenoiserTask(video, Log(tmp_path))
+    born = part_of(start, "transformer").tensors["embed.project.weight"]
+    assert task.model.embed.project.weight.shape[1] == 2 * born.shape[1]
+    with pytest.raises(InputError, match="central"):
+        dataclasses.replace(video, inflation="middle")

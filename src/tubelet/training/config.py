@@ -21,6 +21,7 @@ from tubelet.diffusion.samplers import sampler_named
 from tubelet.diffusion.targets import x0_coefficients
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
+from tubelet.model.inflation import INFLATIONS
 from tubelet.model.transformer import TransformerConfig
 from tubelet.training.blocks import CHECKPOINTING
 from tubelet.training.known import KnownConfig
@@ -129,6 +130,7 @@ class DenoiserRun:
     "learned" needs an objective that teaches it, "hybrid" or "vlb". sampler: what previews and pipelines use.
     batching: where data.other names further sizes, or known further kinds, a micro-batch has one of them ("buckets"),
     or each of its samples has its own and all go through the model in one row ("packed", never compiled).
+    inflation: how weights of loop.start_from grow to tubelets of more frames, see model.inflation.
     """
 
     loop: LoopConfig
@@ -144,6 +146,7 @@ class DenoiserRun:
     sampler: str = "euler"
     batching: str = "buckets"
     known: KnownConfig = field(default_factory=KnownConfig)
+    inflation: str = "central"
     objective: Objective = field(default_factory=Objective)
     times: TimeSampling = field(default_factory=TimeSampling)
     model: TransformerConfig = field(default_factory=TransformerConfig)
@@ -156,6 +159,10 @@ class DenoiserRun:
             )
         if self.batching not in BATCHING:
             raise InputError(f"batching {self.batching!r} is unknown; {near_miss(self.batching, BATCHING)}")
+        if self.inflation not in INFLATIONS:
+            raise InputError(
+                f"inflation {self.inflation!r} is unknown; {near_miss(self.inflation, INFLATIONS)}"
+            )
         # Sampling begins at t = 1: a target that cannot be sampled is refused before training.
         x0_coefficients(self.target, self.path.make(), torch.ones(1))
         Reverse(self.path.make(), self.target, self.variance)

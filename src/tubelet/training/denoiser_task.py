@@ -20,6 +20,7 @@ from tubelet.diffusion.targets import target_of
 from tubelet.diffusion.times import Moments
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
+from tubelet.model.inflation import inflated
 from tubelet.model.references import Reference
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.progress import progress
@@ -97,9 +98,19 @@ class DenoiserTask:
         with seeded(run.loop.seed):
             model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width, run.variance))
         if run.loop.start_from is not None:
-            take_weights(model, model.config, run.loop.start_from, "transformer")
+            free = ("attention", "window", "tubelet")
+            take_weights(model, model.config, run.loop.start_from, "transformer", free, self.fit)
         self.model = model.to(run.loop.device)
         self.codec.to(run.loop.device)  # for previews; encoding is done
+
+    def fit(self, tensors: dict[str, Tensor], trained: TransformerConfig) -> dict[str, Tensor]:
+        """Weights that the run starts from, grown where its tubelets have more frames."""
+        model = self.run.model
+        return (
+            tensors
+            if trained.tubelet == model.tubelet
+            else inflated(tensors, trained, model, self.run.inflation)
+        )
 
     @property
     def blocks(self) -> nn.ModuleList:
