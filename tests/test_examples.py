@@ -27,3 +27,14 @@ def test_two_points_are_learned_half_and_half_at_little_more_than_one_bit(tmp_pa
     assert 1 < float(bound[1]) < 1.3 and float(bound[2]) < 0.01
     assert [float(share) for share in shares.groups()] == pytest.approx([0.5, 0.5], abs=0.05)
     assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_video_flows_through_the_shipped_model(tmp_path):
+    pytest.importorskip("matplotlib")
+    script, picture = EXAMPLES / "a_video_flowing_through.py", tmp_path / "flow.png"
+    result = subprocess.run(
+        [sys.executable, str(script), "--out", str(picture)], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert picture.stat().st_size > 50_000
