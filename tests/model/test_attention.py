@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from tubelet.model.attention import KERNELS, CrossAttention, SelfAttention, plain
+from tubelet.model import kernels
+from tubelet.model.attention import CrossAttention, SelfAttention
 from tubelet.model.groups import groups
+from tubelet.model.kernels import KERNELS, attend, plain
 from tubelet.model.norms import rms_norm
 from tubelet.model.positions import positions, rotary, rotate
 from tubelet.model.tubelets import Grid
@@ -15,14 +17,44 @@ ALL = groups(torch.zeros(GRID.tokens))
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
-@pytest.mark.parametrize("masked", [False, True])
-def test_every_kernel_agrees_with_the_formula(kernel, masked):
-    q, k, v = torch.randn(3, 2, 3, 5, 8, dtype=torch.float64)
-    mask = torch.rand(2, 1, 5, 5) < 0.7 if masked else torch.ones(1, 1, 5, 5, dtype=torch.bool)
-    mask = mask | torch.eye(5, dtype=torch.bool)
+@pytest.mark.parametrize("masked", ["no", "by key", "by query and key"])
+def test_every_kernel_agrees_with_the_formula_and_so_do_its_gradients(kernel, masked, monkeypatch):
+    monkeypatch.setattr(kernels, "SHORT", 2)  # queries at a time, where they are chunked
+    q, k, v = torch.randn(3, 2, 3, 5, 8, dtype=torch.float64).requires_grad_()
+    mask = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    if masked == "by query and key":
+        mask = (torch.rand(2, 1, 5, 5) < 0.7) | torch.eye(5, dtype=torch.bool)
+    elif masked == "by key":
+        mask = torch.tensor([[True, False, True, True, False]])
     weight = (q @ k.transpose(-1, -2)).exp() * mask
     expected = weight / weight.sum(-1, keepdim=True) @ v
-    torch.testing.assert_close(KERNELS[kernel](q, k, v, mask if masked else None), expected)
+    found = KERNELS[kernel](q, k, v, mask if masked != "no" else None)
+    torch.testing.assert_close(found, expected)
+    out = torch.randn_like(found)
+    pairs = zip(*(torch.autograd.grad(each, (q, k, v), out) for each in (found, expected)), strict=True)
+    for one, two in pairs:
+        torch.testing.assert_close(one, two)
+
+
+def test_many_keys_are_seen_by_some_queries_at_a_time_and_their_scores_are_forgotten(monkeypatch):
+    def kept(keys):
+        q, k, v = torch.randn(3, 1, keys, 2, 8).bfloat16().requires_grad_()
+        bytes_of = {}
+
+        def note(tensor):
+            storage = tensor.untyped_storage()
+            bytes_of[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            seen = attend(q, k, v)
+        exact = kernels.fused(*(x.float().transpose(1, 2) for x in (q, k, v))).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(seen.float(), exact, atol=0.05, rtol=0)
+        return sum(bytes_of.values())
+
+    monkeypatch.setattr(kernels, "SHORT", 64)
+    assert kept(64) > 2 * 64 * 64 * 2  # every score
+    assert kept(128) < 128 * 16 * 2 * 8
 
 
 def test_bfloat16_takes_the_short_kernel_and_stays_close_to_float32():

@@ -1,46 +1,16 @@
-"""Attention: its kernels, tokens that see each other, tokens that read the prompt."""
+"""Attention: tokens that see each other, tokens that read the prompt."""
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet.model.groups import Groups
+from tubelet.model.kernels import attend
 from tubelet.model.linear import Linear
 from tubelet.model.norms import rms_norm
 from tubelet.model.options import PLAIN, Options
 from tubelet.model.positions import Rotary, rotate
-
-
-def plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T) v as three products that remember every score: [B, heads, tokens, head_dim]."""
-    score = q.contiguous() @ k.contiguous().transpose(-1, -2)
-    if mask is not None:
-        score = score.masked_fill(~mask, float("-inf"))
-    return score.softmax(-1) @ v.contiguous()
-
-
-def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The same by torch's fused kernel, which remembers no scores."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-
-
-KERNELS = {"plain": plain, "fused": fused}
-
-# In bfloat16 on a CPU `plain` is faster up to this many keys: with gradient, 256 heads of 80 keys take 11 ms
-# against 49, 64 heads of 320 keys 26 against 66. Beyond that scores fill memory; in float32 it is no faster.
-SHORT = 512
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T) v for [B, tokens, heads, head_dim], by the faster kernel; returns [B, tokens, D].
-
-    Queries come scaled. `mask` broadcasts to [B, heads, queries, keys]; True may be seen.
-    """
-    short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[1] <= SHORT
-    kernel = plain if short else fused
-    return kernel(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask).transpose(1, 2).flatten(2)
 
 
 def masked(q: Tensor, k: Tensor, v: Tensor, keys: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.model.attention import SelfAttention, ValueMix, attend, head_norms
+from tubelet.model.attention import SelfAttention, ValueMix, head_norms
 from tubelet.model.blocks import Block, Context, State
 from tubelet.model.conditioning import Modulation, modulate
 from tubelet.model.feed_forward import FEED_FORWARDS
 from tubelet.model.groups import Groups
+from tubelet.model.kernels import attend
 from tubelet.model.linear import Linear
 from tubelet.model.norms import NORMS, WORD_NORMS, Norm, Scope
 from tubelet.model.options import PLAIN, Options
