@@ -41,7 +41,7 @@ KERNELS = {"plain": plain, "fused": fused, "chunked": chunked}
 # against 49 fused, 64 heads of 320 keys 26 against 66. Beyond that scores fill memory, and `chunked` takes 84 ms for 16
 # heads of 1,088 keys of 64 numbers (fused 152), 530 for 6 heads of 4,096 (fused 783). In float32 fused is no slower.
 SHORT = 512
-SCORES, LEAST = 2**24, 32  # 32 MiB of scores, and the fewest queries for which products are worth their call
+SCORES, LEAST = 2**23, 32  # 16 MiB of scores, and the fewest queries for which products are worth their call
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
