@@ -67,7 +67,8 @@ def train(folding: str, seed: int, arguments: argparse.Namespace) -> Path:
 def row(folding: str, seed: int, out: Path) -> dict[str, Any]:
     """What a run came to: its curve of held-out loss by step and by FLOPs, its time, its memory."""
     events = read_events(out / "log.jsonl")
-    begin, end, batch = events[0], events[-1]["step"], events[0]["run"]["loop"]["batch_size"]
+    begin, end = read_events(out / "log.jsonl", "begin")[0], events[-1]["step"]
+    batch = begin["run"]["loop"]["batch_size"]
     curve = {e["step"]: e["held_out_loss"] for e in events if e["event"] == "held_out"}
     steps = [e for e in events if e["event"] == "step"]
     paces = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(steps)]

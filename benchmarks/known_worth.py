@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
     folder = options.run
-    run = from_dict(DenoiserRun, read_events(folder / "log.jsonl")[0]["run"])
+    run = from_dict(DenoiserRun, read_events(folder / "log.jsonl", "begin")[0]["run"])
     task = DenoiserTask(run, Log(folder / "errors"))
     task.model.load_state_dict(part_of(str(folder / "final"), "transformer").tensors)
     task.model.eval()

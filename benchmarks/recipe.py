@@ -135,7 +135,7 @@ def judge(out: Path, arguments: argparse.Namespace) -> Path:
 @torch.no_grad()
 def x0_errors(out: Path) -> Iterator[tuple[str, float]]:
     """The mean square of the error in x0 of held-out latents, at each of LOG_SNRS."""
-    run = from_dict(DenoiserRun, read_events(out / "log.jsonl")[0]["run"])
+    run = from_dict(DenoiserRun, read_events(out / "log.jsonl", "begin")[0]["run"])
     task = DenoiserTask(run, Log(out / "errors"))
     task.model.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
     for log_snr in LOG_SNRS:
@@ -155,7 +155,7 @@ def row(name: str, seed: int, out: Path, lines: Path) -> dict[str, float | str]:
     """What a variant came to, for the table."""
     table = json.loads(lines.read_text().splitlines()[-1])["summary"]
     events = read_events(out / "log.jsonl")
-    begin, end = events[0], events[-1]
+    begin, end = next(each for each in events if each["event"] == "begin"), events[-1]
     samples = end["step"] * begin["run"]["loop"]["batch_size"]
     losses = {key: round(value, 4) for key, value in end["held_out"].items()}
     judged = {key: table[key]["accuracy"] for key in ("shape", "colour", "motion", "both", "all")}

@@ -51,8 +51,8 @@ def end_last_line(file: Path) -> None:
                 both.write(b"\n")
 
 
-def read_events(file: str | Path) -> list[dict[str, Any]]:
-    """The events of a log.jsonl as an uninterrupted run would have left them.
+def read_events(file: str | Path, name: str | None = None) -> list[dict[str, Any]]:
+    """The events of a log.jsonl, or those of a name, as an uninterrupted run would have left them.
 
     A run that goes on from step s says `begin` with that step and repeats what came after it, so what was said of later
     steps before is dropped; so are lines that a kill cut short.
@@ -66,4 +66,4 @@ def read_events(file: str | Path) -> list[dict[str, Any]]:
         if event["event"] == "begin":
             events = [past for past in events if past.get("step", 0) <= event["step"]]
         events.append(event)
-    return events
+    return [event for event in events if name in (None, event["event"])]
