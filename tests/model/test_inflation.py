@@ -77,7 +77,7 @@ def test_what_is_inflated_learns_which_frame_is_which():
     ("trained", "wanted", "how", "words"),
     [
         ({}, {"tubelet": (2, 2, 2)}, "centre", "central"),
-        ({"tubelet": (2, 2, 2)}, {"tubelet": (4, 2, 2)}, "central", "grow from one frame"),
+        ({"tubelet": (2, 2, 2)}, {"tubelet": (4, 2, 2)}, "central", r"set tubelet to \(2, 2, 2\)"),
         ({}, {"tubelet": (2, 2, 1)}, "central", r"set tubelet to \(2, 2, 2\)"),
         (
             {"positions": "sincos"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
+from torch.utils.flop_counter import FlopCounterMode
 
 from model.models import FEW, SMALL, awake, random_text
 from training.runs import DATA, codec_run, denoiser_run, events, go, same_bits
@@ -67,6 +68,19 @@ def test_checkpointing_changes_no_bit_of_the_gradient_and_keeps_less(kind):
             kept[which] = saved_bytes(model, *given)
         released(model.blocks)
     assert kept["full"] < 0.4 * kept["none"]
+
+
+def test_selective_checkpointing_repeats_no_product_and_full_repeats_all_of_a_forward():
+    model, given = awake(), (torch.randn(2, 3, *SIZE), torch.rand(2, 1, 1, 1, 1), random_text(2))
+    counted = {}
+    for which in CHECKPOINTING:
+        checkpointed(model.blocks, which)
+        with FlopCounterMode(display=False) as counter:
+            gradients(model, *given)
+        counted[which] = counter.get_total_flops()
+        released(model.blocks)
+    assert counted["none"] == counted["selective"]
+    assert 1.2 < counted["full"] / counted["none"] <= 4 / 3
 
 
 @pytest.mark.parametrize("which", ["selective", "full"])

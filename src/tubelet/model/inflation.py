@@ -26,7 +26,7 @@ def inflated(
         raise InputError(f"inflation {how!r}: {near_miss(how, INFLATIONS)}")
     depth, volume = wanted.tubelet[0], trained.tubelet[1] * trained.tubelet[2]
     if trained.tubelet[0] != 1 or trained.tubelet[1:] != wanted.tubelet[1:]:
-        fit = (depth, *trained.tubelet[1:])
+        fit = (depth if trained.tubelet[0] == 1 else trained.tubelet[0], *trained.tubelet[1:])
         raise InputError(
             f"weights for tubelets of {trained.tubelet} cannot become those of {wanted.tubelet}: they grow from one "
             f"frame to several, and in frames alone; set tubelet to {fit} or start from another"
@@ -55,9 +55,8 @@ def same_for_every_frame(tensors: dict[str, Tensor], config: TransformerConfig) 
         return {"place.axes.0": table[:1].expand_as(table).clone()}
 
     pairs, half = axis_pairs(config.head_dim)[0], config.head_dim // 2
-    place = tensors[
-        "place.weight"
-    ].clone()  # [D, head_dim]: of the cos, then of the sin; those of frames come first
+    # [D, head_dim]: of the cos, then of the sin; those of frames come first.
+    place = tensors["place.weight"].clone()
     always = place[:, :pairs].sum(1)  # at frame 0 each cos is 1 and each sin 0
     place[:, :pairs] = 0
     place[:, half : half + pairs] = 0

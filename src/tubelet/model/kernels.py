@@ -38,8 +38,8 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tens
 KERNELS = {"plain": plain, "fused": fused, "chunked": chunked}
 
 # In bfloat16 on a CPU `plain` is fastest up to this many keys: with gradient, 256 heads of 80 keys take 11 ms
-# against 49 fused, 64 heads of 320 keys 26 against 66. Beyond that scores fill memory, and `chunked` takes 84 ms for 16
-# heads of 1,088 keys of 64 numbers (fused 152), 530 for 6 heads of 4,096 (fused 783). In float32 fused is no slower.
+# against 49 fused, 64 heads of 320 keys 26 against 66. Beyond that scores fill memory, and `chunked` takes 81 ms for 16
+# heads of 1,088 keys of 64 numbers (fused 136), 491 for 6 heads of 4,096 (fused 668). In float32 fused is no slower.
 SHORT = 512
 SCORES, LEAST = 2**23, 32  # 16 MiB of scores, and the fewest queries for which products are worth their call
 
