@@ -21,6 +21,7 @@ from train_step import awake
 
 from tubelet.model import attention, transformer
 from tubelet.model.presets import preset
+from tubelet.model.references import Outline
 from tubelet.model.transformer import VideoTransformer, plan_of
 from tubelet.model.tubelets import grid_of, marked
 from tubelet.shapes import Text
@@ -73,7 +74,7 @@ def padded(model: VideoTransformer, sizes: list[tuple[int, ...]]) -> Callable[[]
         own = marked(torch.randn(1, config.latent_channels, *size), torch.ones(()), config.tubelet)[0]
         row[: len(own)] = own
     times, text = torch.rand(len(sizes), 1), prompts(len(sizes), config.text_width)
-    plan = plan_of(config, (largest,), torch.device("cpu"))
+    plan = plan_of(config, (Outline(largest),), torch.device("cpu"))
     plan = plan._replace(views=((real[:, None, None],),) * config.depth)
 
     def loss() -> Tensor:

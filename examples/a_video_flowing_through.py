@@ -18,6 +18,7 @@ from tubelet.diffusion.process import add_noise
 from tubelet.draws import normal, stream
 from tubelet.model.foldings import VIEWS
 from tubelet.model.layout import Layout
+from tubelet.model.references import Outline
 from tubelet.model.transformer import plan_of
 from tubelet.model.tubelets import cut, grid_of
 from tubelet.video import to_frames
@@ -79,7 +80,7 @@ def journey(pipe: VideoPipeline, prompt: str) -> Journey:
     pieces = cut(xt, model.config.tubelet)  # [1, N, C volume]
     x0_hat = pipe.reverse.x0(model(xt, t, pipe.text_encoder.encode([prompt])), xt, torch.tensor([T]))
     grid = grid_of(tuple(x0.shape[2:]), model.config.tubelet)
-    layout = plan_of(model.config, (grid,), torch.device("cpu"), ((),)).layout
+    layout = plan_of(model.config, (Outline(grid),), torch.device("cpu")).layout
     return Journey(video, x0, xt, pieces, x0_hat, pipe.codec.decode(x0_hat), layout)
 
 

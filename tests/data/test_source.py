@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -125,6 +126,67 @@ def test_a_size_out_of_reach_is_refused_with_the_flag(name, most):
     for value in (0, -3):
         with pytest.raises(InputError, match=f"--data.{name} 1 or more"):
             DataConfig(**{name: value})
+
+
+@pytest.mark.parametrize("fps", [4.0, 8 / 3])
+def test_a_lower_rate_leaves_frames_out(tmp_path, fps):
+    step = round(8 / fps)
+    slow = training_clips(DataConfig(world=WORLD, clips=4, fps=fps, height=8))
+    whole = training_clips(DataConfig(world=WORLD, clips=4, height=8))
+    assert slow.fps == pytest.approx(fps) and slow.frames(3).is_contiguous()
+    assert torch.equal(slow.frames(3), whole.frames(3)[::step])
+    assert slow.fingerprint != whole.fingerprint and slow.captions(3) == whole.captions(3)
+    assert (
+        training_clips(DataConfig(world=WORLD, clips=4, fps=8)).fingerprint
+        == WorldClips(WORLD, 4).fingerprint
+    )
+    write_clips(WorldClips(WORLD, 60), tmp_path / "clips")
+    folder = DataConfig(folder=str(tmp_path / "clips"), held_out=1)
+    for size in (SizeConfig(frames=2, height=8, width=8, fps=fps), SizeConfig(frames=2, height=8, width=8)):
+        found = other_clips(dataclasses.replace(folder, fps=8 if size.fps else fps), size)
+        for clips, raw in zip(found, (training_clips(folder), held_out_clips(folder)), strict=True):
+            assert clips.fps == pytest.approx(fps)
+            assert torch.equal(clips.frames(0), resize(raw.frames(0)[::step][:2], 8, 8))
+
+
+def test_the_world_is_rendered_at_the_rate_of_a_size():
+    config = DataConfig(world=WORLD, clips=4, held_out=2)
+    (slow, _), (fast, _) = (
+        other_clips(config, SizeConfig(frames=frames, height=16, width=16, fps=fps))
+        for frames, fps in ((3, 4.0), (9, 16.0))
+    )
+    own = training_clips(config)
+    assert (slow.fps, own.fps, fast.fps) == (4, 8, 16)
+    for index in range(4):
+        assert torch.equal(slow.frames(index), own.frames(index)[::2])
+        assert torch.equal(fast.frames(index)[::2], own.frames(index))
+
+
+@pytest.mark.parametrize(
+    ("fps", "remedy"), [(5.0, "--data.fps 8 or 4"), (3.0, "4 or 2.66"), (16.0, "8 or 4")]
+)
+def test_a_rate_that_the_clips_do_not_have_is_refused_with_those_they_have(fps, remedy):
+    with pytest.raises(InputError, match=remedy):
+        training_clips(DataConfig(world=WORLD, clips=2, fps=fps))
+
+
+@pytest.mark.parametrize("fps", [0.0, -8.0, math.nan])
+def test_a_rate_is_above_zero(fps):
+    with pytest.raises(InputError, match="fps"):
+        DataConfig(fps=fps)
+    with pytest.raises(InputError, match="fps"):
+        SizeConfig(frames=1, height=8, width=8, fps=fps)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 5])
+def test_a_loop_goes_to_the_middle_and_back(frames):
+    there = training_clips(DataConfig(world=WORLD, clips=2, frames=frames)).frames(1)
+    clips = training_clips(DataConfig(world=WORLD, clips=2, frames=frames, loop=True))
+    loop = clips.frames(1)
+    assert loop.shape == there.shape and torch.equal(loop[: frames // 2 + 1], there[: frames // 2 + 1])
+    twice = torch.cat((loop, loop))
+    assert all(torch.equal(twice[k], twice[frames - k]) for k in range(1, frames))
+    assert clips.fingerprint != training_clips(DataConfig(world=WORLD, clips=2, frames=frames)).fingerprint
 
 
 def test_flags_and_configs_reach_the_sizes(tmp_path):

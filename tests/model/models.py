@@ -17,6 +17,7 @@ OPTIONS = {
     "registers": {"registers": 4},
     "value residual": {"value_residual": True},
     "sincos": {"positions": "sincos"},
+    "periodic": {"positions": "periodic"},
     "learned positions": {"positions": "learned"},
     "all but one": {
         "qk_norm": False,

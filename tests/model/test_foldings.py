@@ -11,17 +11,24 @@ from tubelet.model.foldings import FOLDINGS, VIEWS, views_of
 from tubelet.model.groups import groups
 from tubelet.model.layout import layout_of
 from tubelet.model.positions import rotary
+from tubelet.model.references import Outline
 from tubelet.model.transformer import TransformerConfig
 from tubelet.model.tubelets import Grid
 
 WINDOW = (2, 2, 3)
 LAYOUTS = {
-    "one grid": layout_of((Grid(3, 2, 4),), (1, 1, 1), 4, 8),
-    "windows that do not divide": layout_of((Grid(3, 3, 5),), (1, 1, 1), 4, 8),
-    "packed": layout_of((Grid(1, 2, 2), Grid(2, 2, 2), Grid(1, 3, 4), Grid(3, 3, 5)), (1, 1, 1), 4, 8),
-    "registers": layout_of((Grid(3, 3, 5),), (1, 1, 1), 4, 8, registers=2),
-    "packed with registers": layout_of((Grid(1, 1, 2), Grid(3, 3, 5)), (1, 1, 1), 4, 8, registers=3),
-    "packed alike": layout_of((Grid(2, 2, 2), Grid(2, 2, 2), Grid(4, 1, 2)), (1, 1, 1), 4, 8),
+    "one grid": layout_of((Outline(Grid(3, 2, 4)),), (1, 1, 1), 4, 8),
+    "windows that do not divide": layout_of((Outline(Grid(3, 3, 5)),), (1, 1, 1), 4, 8),
+    "packed": layout_of(
+        [*map(Outline, (Grid(1, 2, 2), Grid(2, 2, 2), Grid(1, 3, 4), Grid(3, 3, 5)))], (1, 1, 1), 4, 8
+    ),
+    "registers": layout_of((Outline(Grid(3, 3, 5)),), (1, 1, 1), 4, 8, registers=2),
+    "packed with registers": layout_of(
+        (Outline(Grid(1, 1, 2)), Outline(Grid(3, 3, 5))), (1, 1, 1), 4, 8, registers=3
+    ),
+    "packed alike": layout_of(
+        [*map(Outline, (Grid(2, 2, 2), Grid(2, 2, 2), Grid(4, 1, 2)))], (1, 1, 1), 4, 8
+    ),
 }
 # Every set of views that a layer of some folding has, by a name for the test's id.
 LAYERS = {" and ".join(views): views for name in FOLDINGS for views in views_of((name,), 2)}
@@ -110,7 +117,7 @@ def test_split_heads_are_half_a_view_each():
 
 
 def test_windows_shift_by_half_along_axes_that_have_more_than_one():
-    layout = layout_of((Grid(1, 2, 5),), (1, 1, 1), 4, 8)
+    layout = layout_of((Outline(Grid(1, 2, 5)),), (1, 1, 1), 4, 8)
     window = (1, 2, 2)
     plain, moved = (VIEWS[view](layout, window).tolist() for view in ("window", "shifted_window"))
     assert plain == [0, 0, 1, 1, 2] * 2

@@ -22,7 +22,7 @@ from tubelet.model.norms import NORMS, Scope
 from tubelet.model.options import Options
 from tubelet.model.places import ENTRIES, PLACES
 from tubelet.model.positions import UNIT, positions
-from tubelet.model.references import Reference
+from tubelet.model.references import Outline, Reference
 from tubelet.model.times import token_times
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.model.tubelets import Grid
@@ -245,10 +245,11 @@ def test_values_are_a_mix_with_those_of_the_first_layer(attention):
         block.attention.out.register_forward_pre_hook(lambda _, given: found.append(given[0]))
     model(latents, t, text)
     first = projected[0].chunk(3, dim=-1)[2]
-    turn = model.place(positions(Grid(3, 2, 3), (1, 2, 2), 4, 8))[1]
+    layout = layout_of([Outline(Grid(3, 2, 3))], (1, 2, 2), 4, 8)
+    turn = model.place(layout.positions, layout.lengths)[1]
     each = zip(model.blocks, (0, 0.25, 0.75), views_of((attention,), 3), projected, found, strict=True)
     for block, share, names, whole, seen in each:
-        views = [VIEWS[name](layout_of((Grid(3, 2, 3),), (1, 2, 2), 4, 8), (4, 4, 4)) for name in names]
+        views = [VIEWS[name](layout, (4, 4, 4)) for name in names]
         q, k, v = whole.chunk(3, dim=-1)
         mixed = torch.cat((q, k, (1 - share) * v + share * first), dim=-1)
         plain = SelfAttention(24, 2)
@@ -271,7 +272,7 @@ def test_where_nothing_is_turned_attention_does_not_pay_for_it(kind, monkeypatch
 
 def test_sincos_features_are_cos_and_sin_of_each_axis_in_its_units():
     where = positions(Grid(3, 2, 2), (1, 2, 2), 4, 8)
-    found, turn = PLACES["sincos"](48, 12, 100.0)(where)
+    found, turn = PLACES["sincos"](48, 12, 100.0)(where, torch.ones(12))
     assert turn is None
     pairs = (6, 9, 9)
     for number, place in enumerate(where.tolist()):
@@ -287,7 +288,7 @@ def test_sincos_features_are_cos_and_sin_of_each_axis_in_its_units():
 def test_learned_positions_are_read_between_the_entries_of_a_table_for_each_axis():
     place = PLACES["learned"](16, 8, 100.0)
     where = torch.tensor([[0, 4, 4], [2.5, 4, 12], [6.5, 20, 1023.5], [256, 1024, 0]])
-    found, turn = place(where)
+    found, turn = place(where, torch.ones(4))
     assert turn is None
     tables = [table.detach().numpy() for table in place.axes]
     for number, at in enumerate((where / torch.tensor(UNIT)).numpy()):

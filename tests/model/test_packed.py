@@ -10,6 +10,8 @@ from tubelet.errors import InputError
 from tubelet.model.attention import CrossAttention
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.groups import groups
+from tubelet.model.places import PLACES
+from tubelet.model.references import Outline
 from tubelet.model.transformer import plan_of
 from tubelet.model.tubelets import Grid
 from tubelet.shapes import Text
@@ -40,6 +42,26 @@ def test_a_sample_is_the_same_alone_and_packed_and_so_are_its_gradients(attentio
         found.append([*predictions, *torch.autograd.grad(loss, [*latents, *model.parameters()])])
     for packed, single in zip(*found, strict=True):
         torch.testing.assert_close(packed, single, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", PLACES)
+def test_a_stride_is_that_of_its_own_sample(positions):
+    """Also among samples of one size, which otherwise go as a batch."""
+    model = awake(replace(SMALL, positions=positions))
+    for sizes in (SIZES, SIZES[:1] * 5):
+        latents, t, text = samples(sizes=sizes)
+        strides = [2.0, 1.0, 0.5, 2.0, 1.0]
+        each = enumerate(zip(latents, t, strides, strict=True))
+        single = [model(x[None], time, text[[i]], stride=stride)[0] for i, (x, time, stride) in each]
+        plain = model.packed(latents, t, text)
+        for stride, packed, one, other in zip(
+            strides, model.packed(latents, t, text, strides=strides), single, plain, strict=True
+        ):
+            torch.testing.assert_close(packed, one, atol=1e-5, rtol=1e-5)
+            told = (
+                stride != 1 and packed.shape[1] > 1 and positions != "periodic"
+            )  # a loop is a loop at any speed
+            assert told == bool((packed - other).abs().max() > 1e-4)
 
 
 @pytest.mark.parametrize("kind", FEW)
@@ -129,17 +151,17 @@ def test_a_packed_row_reads_its_prompts_as_a_mask_over_all_of_them_would():
 
 def test_a_plan_is_made_once_for_a_layout_and_serves_training_after_inference():
     config = replace(SMALL, attention=("split_heads",), rope_base=99.0)  # a plan nobody has made before
-    grids = (Grid(1, 2, 2), Grid(2, 2, 3))
+    outlines = (Outline(Grid(1, 2, 2)), Outline(Grid(2, 2, 3), stride=2.0))
     with torch.inference_mode():
-        plan = plan_of(config, grids, DEVICE)
-    assert plan_of(replace(config), grids, DEVICE) is plan
+        plan = plan_of(config, outlines, DEVICE)
+    assert plan_of(replace(config), outlines, DEVICE) is plan
     assert not plan.layout.positions.is_inference()
     assert not any(view.order.is_inference() for view in plan.views[0] if view.order is not None)
 
 
 def test_a_plan_refuses_samples_that_are_not_in_the_order_of_their_sizes():
     with pytest.raises(ValueError, match="order of their numbers of tokens"):
-        plan_of(SMALL, (Grid(2, 2, 2), Grid(1, 2, 2)), DEVICE)
+        plan_of(SMALL, (Outline(Grid(2, 2, 2)), Outline(Grid(1, 2, 2))), DEVICE)
 
 
 def test_a_model_compiles_whole_and_a_second_call_compiles_nothing():

@@ -53,6 +53,33 @@ def test_scores_depend_on_differences_of_position_only(axis):
     assert not torch.allclose(scores(where * (1 + shift)), scores(where), atol=1e-2)
 
 
+def test_with_lengths_time_comes_round_and_every_frame_is_like_the_first():
+    """An independent form: scores are a Fourier series in the share of the loop between query and key."""
+    grid = positions(Grid(5, 1, 1), (1, 1, 1), 4, 8)
+    lengths = torch.full((5,), 17.0)
+    q, k = torch.randn(2, 1, 5, 3, 32, dtype=torch.float64)
+
+    def scores(where, lengths):
+        turn = Rotary(*(table.double() for table in rotary(where, 32, 100.0, lengths)))
+        return torch.einsum("bqhd,bkhd->bhqk", rotate(q, turn), rotate(k, turn))
+
+    found, late = scores(grid, lengths), grid.clone()
+    late[:3, 0] += 17  # the same frames once around
+    torch.testing.assert_close(scores(late, lengths), found, atol=1e-4, rtol=0)
+    assert not torch.allclose(scores(late, torch.full((5,), 18.0)), found, atol=1e-2)
+    torch.testing.assert_close(scores(2 * grid, 2 * lengths), scores(grid, lengths), atol=1e-4, rtol=0)
+    waves, half = axis_pairs(32)[0], 16
+    phase = 2 * torch.pi * (grid[:, None, 0] - grid[None, :, 0]).double() / 17  # of query less key
+    expected = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
+    for i in range(half):
+        a, b, c, d = q[..., i], q[..., i + half], k[..., i], k[..., i + half]
+        even = torch.einsum("bqh,bkh->bhqk", a, c) + torch.einsum("bqh,bkh->bhqk", b, d)
+        odd = torch.einsum("bqh,bkh->bhqk", b, c) - torch.einsum("bqh,bkh->bhqk", a, d)
+        angle = (i + 1) * phase if i < waves else 0 * phase  # all at one row and column
+        expected += even * angle.cos() - odd * angle.sin()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
 def test_a_rotation_keeps_lengths_and_the_origin_stays():
     x = torch.randn(1, 4, 2, 12)
     turned = rotate(x, rotary(positions(Grid(1, 2, 2), (1, 1, 1), 4, 8), 12, 100.0))

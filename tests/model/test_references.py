@@ -13,7 +13,7 @@ from tubelet.model.cost import flops
 from tubelet.model.foldings import FOLDINGS, VIEWS
 from tubelet.model.layout import layout_of
 from tubelet.model.positions import positions
-from tubelet.model.references import Place, Reference, located
+from tubelet.model.references import Outline, Place, Reference, located
 from tubelet.model.transformer import VideoTransformer
 from tubelet.model.tubelets import Grid
 
@@ -123,7 +123,7 @@ def test_a_reference_of_another_resolution_covers_the_same_field():
 
 
 def test_every_view_puts_a_reference_with_what_it_stands_for():
-    layout = layout_of((GRID,), *SCALE, [(Place(Grid(1, 2, 3), 7),)])
+    layout = layout_of([Outline(GRID, (Place(Grid(1, 2, 3), 7),))], *SCALE)
     for view in VIEWS.values():
         keys = view(layout, (2, 1, 2))
         assert torch.equal(keys[24:], keys[12:18])  # frame 7 lies in latent 2

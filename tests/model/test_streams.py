@@ -12,7 +12,7 @@ from tubelet.model.conditioning import modulate
 from tubelet.model.foldings import FOLDINGS, VIEWS
 from tubelet.model.norms import NORMS
 from tubelet.model.positions import Rotary
-from tubelet.model.references import Reference
+from tubelet.model.references import Outline, Reference
 from tubelet.model.streams import JointBlock, LastWords, owners
 from tubelet.model.transformer import VideoTransformer, plan_of
 from tubelet.model.tubelets import Grid
@@ -76,7 +76,7 @@ def test_a_joint_block_is_one_attention_over_both_streams_laid_end_to_end(foldin
         SMALL, attention=(folding,), window=(2, 2, 2), prompt="joint", modulation=modulation, depth=3
     )
     model, (latents, t, text) = awake(config), inputs()
-    plan = plan_of(config, (Grid(3, 2, 3),), torch.device("cpu"))
+    plan = plan_of(config, (Outline(Grid(3, 2, 3)),), torch.device("cpu"))
     caught = []
     for block in model.blocks[:2]:
         block.register_forward_hook(lambda block, given, made: caught.append((block, given, made)))
@@ -229,9 +229,11 @@ def test_references_are_part_of_what_a_joint_prompts_words_see():
 
 
 def test_each_token_knows_whose_prompt_it_reads():
-    plan = plan_of(SMALL, (Grid(1, 1, 2), Grid(1, 1, 2), Grid(1, 1, 3)), torch.device("cpu"))
+    plan = plan_of(
+        SMALL, (*map(Outline, (Grid(1, 1, 2), Grid(1, 1, 2), Grid(1, 1, 3))),), torch.device("cpu")
+    )
     assert owners(plan.samples, 3, torch.device("cpu")).tolist() == [[0, 0, 1, 1, 2, 2, 2]]
-    plan = plan_of(SMALL, (Grid(1, 1, 2),), torch.device("cpu"))
+    plan = plan_of(SMALL, (Outline(Grid(1, 1, 2)),), torch.device("cpu"))
     assert owners(plan.samples, 3, torch.device("cpu")).tolist() == [[0, 0], [1, 1], [2, 2]]
 
 

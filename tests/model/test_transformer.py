@@ -16,6 +16,7 @@ from tubelet.model.cost import flops, num_parameters
 from tubelet.model.foldings import FOLDINGS
 from tubelet.model.positions import rotary
 from tubelet.model.presets import SIZES, preset
+from tubelet.model.references import Outline
 from tubelet.model.times import Part, Times
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, plan_of
 from tubelet.model.tubelets import Grid
@@ -27,7 +28,7 @@ SIZE = (3, 4, 6)
 @pytest.mark.parametrize("folding", sorted(FOLDINGS))
 def test_a_fresh_block_changes_nothing(folding):
     config = replace(SMALL, attention=(folding,))
-    plan, tokens = plan_of(config, (Grid(3, 2, 2),), torch.device("cpu")), torch.randn(2, 12, 24)
+    plan, tokens = plan_of(config, (Outline(Grid(3, 2, 2)),), torch.device("cpu")), torch.randn(2, 12, 24)
     turn, times = rotary(plan.layout.positions, 12, 100.0), Times(torch.rand(2, 1), (Part(1, 12),))
     words, mask = ReadPrompt(10, 24)(random_text(2))
     context = Context(turn, torch.zeros(2, 1, 144), times, plan.samples, prompt=Prompt(mask))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sampling.pipes import like
 from tubelet.checkpoint import load
 from tubelet.diffusion.grids import GRIDS
 from tubelet.diffusion.samplers import SAMPLERS
@@ -175,6 +176,24 @@ def test_files_carry_their_recipe(pipe, tmp_path):
     assert read_video(files[0]).frames.shape == (5, 128, 192, 3)
     with pytest.raises(InputError, match="latents"):
         pipe(PROMPT, num_inference_steps=1, output_type="latent").save(tmp_path / "x.mp4")
+
+
+def test_a_rate_is_told_where_it_was_trained_and_only_played_elsewhere(pipe):
+    several, one = like(pipe, 5), like(pipe, 5)
+    several.scheduler = replace(several.scheduler, rates=(4.0, 8.0))
+    usual = made(several, seed=0)
+    for other, fps in ((several, 8), (one, 4)):
+        assert np.array_equal(made(other, seed=0, fps=fps), usual)
+    asked = several(PROMPT, fps=4, seed=0, num_inference_steps=3)
+    assert asked.fps == 4 and asked.recipe.stride == 2
+    slow = made(several, seed=0, fps=4)
+    assert np.abs(slow - usual).max() > 1e-3
+    told = several.transformer.forward
+    several.transformer.forward = lambda *given, stride: told(*given, stride=2.0)
+    assert np.array_equal(made(several, seed=0), slow)
+    for fps in (0, -8, 1001, float("nan")):
+        with pytest.raises(InputError, match="--fps"):
+            made(pipe, fps=fps)
 
 
 def test_prompts_come_from_files(tmp_path):

@@ -24,6 +24,9 @@ IMAGE = SizeConfig(frames=1, height=32, width=32, clips=6)
 WIDE = SizeConfig(frames=5, height=16, width=48, clips=8)
 
 
+SLOW = SizeConfig(frames=5, height=32, width=32, clips=8, fps=4.0)
+
+
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory) -> Path:
     return go(codec_run(tmp_path_factory.mktemp("codec") / "run", 2))
@@ -117,6 +120,23 @@ def test_four_steps_of_many_sizes_and_four_more_are_eight(tmp_path, codec, batch
     assert {"loss_1x32x32", "loss_5x16x48"} < set(measured)
     shares = events(tmp_path / "whole", "sizes")[0]["samples"]
     assert shares == pytest.approx({"5x32x32": 0.4, "1x32x32": 0.3, "5x16x48": 0.3})
+
+
+@pytest.mark.parametrize("batching", ["buckets", "packed"])
+def test_clips_of_another_rate_are_told_as_such(tmp_path, codec, batching):
+    data = dataclasses.replace(DATA, other=(SLOW, dataclasses.replace(SLOW, fps=None)), other_share=0.6)
+    task = task_of(tmp_path, codec, batching, data=data)
+    items = [task.fetch(n) for n in range(16)]
+    assert {item["content"].stride for item in items} == {1.0, 2.0}
+    batch = task.collate(items)
+    single = torch.stack([task.loss(task.collate([item]))[0] for item in items]).mean()
+    torch.testing.assert_close(task.loss(batch)[0], single, atol=1e-5, rtol=1e-5)
+    untold = tuple(group._replace(stride=1.0) for group in groups_of(batch))
+    assert (task.loss(untold)[0] - single).abs() > 1e-4
+    pipe = task.pipeline()
+    assert (pipe.scheduler.fps, pipe.scheduler.rates) == (8.0, (4.0, 8.0))
+    with torch.no_grad():
+        assert "loss_5x32x32@4" in task.held_out()
 
 
 def test_a_run_with_another_size_is_not_continued(tmp_path, codec):

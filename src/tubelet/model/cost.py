@@ -4,7 +4,7 @@ import torch
 
 from tubelet.model.conditioning import TIME_FEATURES
 from tubelet.model.feed_forward import FEED_FORWARDS
-from tubelet.model.references import Place, tokens_of
+from tubelet.model.references import Outline, Place, tokens_of
 from tubelet.model.transformer import TransformerConfig, VideoTransformer, plan_of
 from tubelet.model.tubelets import grid_of, volume
 
@@ -28,10 +28,11 @@ def flops(
     references add one; `text_tokens` counts padding too. Training costs three times as much.
     """
     grid = grid_of(latent_shape[1:], config.tubelet)
-    plan = plan_of(config, (grid,), torch.device("cpu"), (references,))
+    outline = Outline(grid, references)
+    plan = plan_of(config, (outline,), torch.device("cpu"))
     width, text_width = config.width, config.text_width
     patch, (tokens,) = config.latent_channels * volume(config.tubelet), plan.layout.tokens
-    embedded = tokens_of(grid, references)
+    embedded = tokens_of(outline)
     one_each = levels == grid.tokens > 1
     levels = tokens if one_each else levels + bool(references)
     modulations = config.depth if config.modulation == "block" else 1
@@ -39,7 +40,7 @@ def flops(
     spread = 0 if levels == 1 or one_each else levels * width  # for each number that a token is given
     steering = spread * (2 * grid.tokens + 6 * config.depth * tokens)
     ends = embedded * width * (patch + volume(config.tubelet))
-    ends += tokens * width * config.head_dim if config.positions == "rotary" else 0
+    ends += tokens * width * config.head_dim if config.positions in ("rotary", "periodic") else 0
     ends += grid.tokens * width * config.predictions * patch
     ends += 0 if config.prompt == "none" else text_tokens * text_width * width
     # Each view has its share of the heads; a pair costs two products, query by key and weight by value.

@@ -27,7 +27,8 @@ class Options:
     norm: before the signal shifts and scales: layer or rms of each token, or instance, each channel over the video.
     registers: learned tokens beside those of each frame, which hold what belongs to no place.
     value_residual: mix each layer's values with those of the first, by a learned share that begins at one half.
-    positions: rotary, sincos features that are added, or learned tables.
+    positions: rotary, periodic (rotary whose time comes round, for loops), sincos features that are added, or learned
+    tables.
     modulation: one projection of time and prompt "shared" by all blocks, or one in each "block".
     prompt: its tokens are read by "cross" attention, are a second stream ("joint", see streams.py), or "none" is read;
     as a whole the prompt steers the blocks in each case.

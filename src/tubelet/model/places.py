@@ -27,6 +27,8 @@ class Limits:
 class Turned(Limits, Linear):
     """Queries and keys are turned by their positions, and a projection of the cos and sin is added to the tokens."""
 
+    periodic = False
+
     def __init__(self, width: int, head_dim: int, base: float) -> None:
         super().__init__(head_dim, width, bias=False)
         self.base = base
@@ -36,10 +38,16 @@ class Turned(Limits, Linear):
         """Raises InputError for heads that cannot be split among the axes."""
         axis_pairs(head_dim)
 
-    def forward(self, places: Tensor) -> tuple[Tensor, Rotary | None]:
-        """Positions [N, 3] -> what is added to the tokens, [N, D], and their rotation."""
-        turn = rotary(places, self.in_features, self.base)
+    def forward(self, places: Tensor, lengths: Tensor) -> tuple[Tensor, Rotary | None]:
+        """Positions [N, 3], lengths [N] -> what is added to the tokens, [N, D], and their rotation."""
+        turn = rotary(places, self.in_features, self.base, lengths if self.periodic else None)
         return super().forward(torch.cat(turn, dim=-1)), turn  # rotary alone sees only differences
+
+
+class Circled(Turned):
+    """Turned, but by whole turns in time from a video's first frame to the one behind its last: it is a loop."""
+
+    periodic = True
 
 
 class Waves(Limits, nn.Module):
@@ -57,7 +65,7 @@ class Waves(Limits, nn.Module):
                 f"width {width} cannot hold cos and sin of three axes; choose an even one from 6 on"
             )
 
-    def forward(self, places: Tensor) -> tuple[Tensor, Rotary | None]:
+    def forward(self, places: Tensor, lengths: Tensor) -> tuple[Tensor, Rotary | None]:
         """Positions [N, 3] -> what is added to the tokens, [N, D], and no rotation."""
         return torch.cat(rotary(places, self.width, self.base), dim=-1), None
 
@@ -83,7 +91,7 @@ class Tables(Limits, nn.Module):
                     "train with positions sincos or rotary"
                 )
 
-    def forward(self, places: Tensor) -> tuple[Tensor, Rotary | None]:
+    def forward(self, places: Tensor, lengths: Tensor) -> tuple[Tensor, Rotary | None]:
         """Positions [N, 3] -> what is added to the tokens, [N, D], and no rotation."""
         at = (places[:, axis] / UNIT[axis] for axis in range(3))
         frame, row, column = (interpolated(*each) for each in zip(self.axes, at, strict=True))
@@ -98,4 +106,4 @@ def interpolated(table: Tensor, at: Tensor) -> Tensor:
     return torch.lerp(low, high, (at - below)[:, None].to(table.dtype))
 
 
-PLACES = {"rotary": Turned, "sincos": Waves, "learned": Tables}
+PLACES = {"rotary": Turned, "periodic": Circled, "sincos": Waves, "learned": Tables}

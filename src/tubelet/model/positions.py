@@ -4,6 +4,7 @@ Positions are in pixel frames and pixels, not in token numbers, so a clip at ano
 image appended to it, lies where its content lies.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -60,12 +61,19 @@ def axis_pairs(head_dim: int) -> tuple[int, int, int]:
     return pairs - 2 * space, space, space
 
 
-def rotary(places: Tensor, head_dim: int, base: float) -> Rotary:
-    """Angles position / UNIT * base^(-i / pairs), i = 0 .. pairs - 1, of each axis: [N, 3] -> cos, sin."""
+def rotary(places: Tensor, head_dim: int, base: float, lengths: Tensor | None = None) -> Rotary:
+    """Angles position / UNIT * base^(-i / pairs), i = 0 .. pairs - 1, of each axis: [N, 3] -> cos, sin.
+
+    With lengths [N] the angles of time are 2 pi (i + 1) frame / length instead: they come round at the end of a video,
+    so that the frame behind its last is its first.
+    """
     angles = [
         places[:, axis, None] / UNIT[axis] * base ** (-torch.arange(pairs, device=places.device) / pairs)
         for axis, pairs in enumerate(axis_pairs(head_dim))
     ]
+    if lengths is not None:
+        turns = torch.arange(1, angles[0].shape[1] + 1, device=places.device)
+        angles[0] = 2 * math.pi * (places[:, 0] / lengths)[:, None] * turns
     angle = torch.cat(angles, dim=1)  # [N, head_dim / 2]
     return Rotary(angle.cos(), angle.sin())
 

@@ -4,7 +4,6 @@ A causal codec's latent has seen its past, so a last frame, a keyframe or an end
 video's latents. Its tokens are appended instead, known and at time 0, with the positions of what they stand for.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +29,17 @@ class Place(NamedTuple):
 
     grid: Grid
     frame: int
+
+
+class Outline(NamedTuple):
+    """A sample without its content, all that a plan needs of it: the video's grid of tokens, and its references.
+
+    stride: how many frames of the rate trained on one of its frames lasts, 2 at half that rate.
+    """
+
+    grid: Grid
+    references: tuple[Place, ...] = ()
+    stride: float = 1.0
 
 
 def place_of(reference: Reference, latents: Tensor, tubelet: Tubelet, frames_per_latent: int) -> Place:
@@ -74,6 +84,7 @@ def located(
     return torch.stack(inside, dim=-1).long(), where
 
 
-def tokens_of(grid: Grid, references: Sequence[Place], registers: int = 0) -> int:
+def tokens_of(outline: Outline, registers: int = 0) -> int:
     """Tokens of a video, so many registers for each of its frames, and its references."""
-    return grid.tokens + grid.frames * registers + sum(place.grid.tokens for place in references)
+    beside = sum(place.grid.tokens for place in outline.references)
+    return outline.grid.tokens + outline.grid.frames * registers + beside

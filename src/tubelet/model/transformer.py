@@ -1,5 +1,6 @@
 """The denoiser: TransformerConfig, and a forward that reads like a recipe."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,10 +18,10 @@ from tubelet.model.layout import Layout, layout_of
 from tubelet.model.norms import Scope, scope_of
 from tubelet.model.options import Options
 from tubelet.model.places import PLACES
-from tubelet.model.references import Place, Reference, place_of
+from tubelet.model.references import Outline, Reference, place_of
 from tubelet.model.streams import block_of, owners
 from tubelet.model.times import Times, pack, times_of
-from tubelet.model.tubelets import Embed, Grid, Tubelet, Unembed, grid_of, join, marked
+from tubelet.model.tubelets import Embed, Tubelet, Unembed, grid_of, join, marked
 from tubelet.shapes import Text
 
 
@@ -113,18 +114,13 @@ class Plan(NamedTuple):
     last: Scope
 
 
-References = tuple[tuple[Place, ...], ...]  # of each sample of a row
-
-
-def plan_of(
-    config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device, references: References = ()
-) -> Plan:
-    """The plan of a row of samples with these grids; one grid serves a batch of equal samples.
+def plan_of(config: TransformerConfig, outlines: tuple[Outline, ...], device: torch.device) -> Plan:
+    """The plan of a row of samples; one outline serves a batch of equal samples.
 
     The samples must lie in the order of their sizes, since no token moves to find its prompt; else ValueError. It is
     kept for the next call with the same arguments. A compiled model takes it as a constant: making it depends on data.
     """
-    return _plan(config, grids, device, references)
+    return _plan(config, outlines, device)
 
 
 # As torch.compiler.assume_constant_result does, which first imports the compiler: seconds, and a trace in os.environ.
@@ -132,16 +128,14 @@ setattr(plan_of, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @lru_cache(maxsize=16)  # for a long packed row, each is megabytes
-def _plan(
-    config: TransformerConfig, grids: tuple[Grid, ...], device: torch.device, references: References
-) -> Plan:
+def _plan(config: TransformerConfig, outlines: tuple[Outline, ...], device: torch.device) -> Plan:
     with torch.inference_mode(False):  # a gradient may want it later, and cannot keep a tensor of that mode
         scale = (config.tubelet, config.frames_per_latent, config.pixels_per_latent)
-        layout = layout_of(grids, *scale, references, config.registers)
+        layout = layout_of(outlines, *scale, config.registers)
         PLACES[config.positions].check_within(layout.positions)
         samples = groups(layout.sample)
         if samples.order is not None:
-            raise ValueError(f"the samples of {grids} must lie in the order of their numbers of tokens")
+            raise ValueError(f"the samples of {outlines} must lie in the order of their numbers of tokens")
         names = {name for layer in config.views for name in layer}
         seen = {name: groups(VIEWS[name](layout, config.window)).to(device) for name in names}
         views = tuple(tuple(seen[name] for name in layer) for layer in config.views)
@@ -151,17 +145,16 @@ def _plan(
 
 
 class Sample(NamedTuple):
-    """Samples of one size as the layers take them: pieces of the video and its references, times of all tokens."""
+    """Samples of one outline as the layers take them: pieces of the video and its references, times of all tokens."""
 
-    grid: Grid
-    references: tuple[Place, ...]
+    outline: Outline
     pieces: Tensor
     times: Times
 
     @property
-    def order(self) -> tuple[int, Grid, tuple[Place, ...]]:
+    def order(self) -> tuple[int, Outline]:
         """By which samples are sorted in a packed row, as plan_of wants it."""
-        return self.times.parts[0].tokens, self.grid, self.references
+        return self.times.parts[0].tokens, self.outline
 
 
 class VideoTransformer(nn.Module):
@@ -184,20 +177,28 @@ class VideoTransformer(nn.Module):
         if config.registers:
             self.registers = nn.Parameter(0.02 * torch.randn(config.registers, width))
 
-    def forward(self, latents: Tensor, t: Tensor, text: Text, references: Sequence[Reference] = ()) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        text: Text,
+        references: Sequence[Reference] = (),
+        stride: float = 1.0,
+    ) -> Tensor:
         """[B, C, f, h, w], t in [0, 1] that broadcasts to [B, 1, f, h, w], B prompts -> [B, P C, f, h, w].
 
         P is config.predictions: all channels of the first prediction come before those of the second.
         Latents at time 0 are known content; a token with any unknown latent has the time of that one. A t
         of [B, 1, 1, 1, 1] is the fast way to say one time for each sample, see `times_of` for others. References are
-        known content beside the video, which its tokens see and for which nothing is predicted. Under bfloat16
-        autocast the tokens are bfloat16 from end to end. Raises InputError for shapes that do not fit.
+        known content beside the video, which its tokens see and for which nothing is predicted. stride: how many frames
+        of the rate trained on one frame of these videos lasts. Under bfloat16 autocast the tokens are bfloat16 from end
+        to end. Raises InputError for shapes that do not fit.
         """
         self._check_text(text, len(latents))
-        sample = self._sample(latents, t, references)
-        plan = plan_of(self.config, (sample.grid,), latents.device, (sample.references,))
+        sample = self._sample(latents, t, references, stride)
+        plan = plan_of(self.config, (sample.outline,), latents.device)
         predicted = self.predict(sample.pieces, sample.times, text, plan)
-        return join(predicted, sample.grid, self.config.tubelet).to(latents.dtype)
+        return join(predicted, sample.outline.grid, self.config.tubelet).to(latents.dtype)
 
     def packed(
         self,
@@ -205,36 +206,38 @@ class VideoTransformer(nn.Module):
         t: Sequence[Tensor] | Tensor,
         text: Text,
         references: Sequence[Sequence[Reference]] = (),
+        strides: Sequence[float] = (),
     ) -> list[Tensor]:
         """S samples [C, f, h, w] of any sizes, S times, S prompts -> their predictions [P C, f, h, w].
 
         Each is what `forward` makes of it alone, up to rounding: all tokens go through the layers in one row without
         padding, and none sees another sample's. A time is a number (a t of [S] gives each one) or broadcasts to
-        [1, f, h, w]; references of latents [C, f', h', w'] are given for each sample, or for none. Samples of equal
-        size without references go as a batch. Raises InputError for shapes that do not fit.
+        [1, f, h, w]; references of latents [C, f', h', w'] and strides are given for each sample, or for none. Samples
+        of one outline without references go as a batch. Raises InputError for shapes that do not fit.
         """
         self._check_text(text, len(latents))
-        for name, values in (("times", t), ("lists of references", references or latents)):
+        given = {"times": t, "lists of references": references or latents, "strides": strides or latents}
+        for name, values in given.items():
             if len(values) != len(latents) or not len(latents):
                 raise InputError(
                     f"{len(values)} {name} for {len(latents)} videos; give one for each, and at least one"
                 )
         times = [x[None] if x.dim() else x for x in t]
         asides = [[Reference(x[None], frame) for x, frame in own] for own in references or [()] * len(times)]
-        given = zip(latents, times, asides, strict=True)
-        each = [self._sample(x[None], time, aside) for x, time, aside in given]
-        if len({sample.grid for sample in each}) == 1 and not any(asides):
+        samples = zip(latents, times, asides, strides or [1.0] * len(times), strict=True)
+        each = [self._sample(x[None], time, aside, stride) for x, time, aside, stride in samples]
+        if len({sample.outline for sample in each}) == 1 and not any(asides):
             when = [x if x.dim() else x.view(1, 1, 1, 1, 1) for x in torch.broadcast_tensors(*times)]
-            batch = self.forward(torch.stack(list(latents)), torch.cat(when), text)
+            stride = each[0].outline.stride
+            batch = self.forward(torch.stack(list(latents)), torch.cat(when), text, stride=stride)
             return [prediction.to(x.dtype) for prediction, x in zip(batch, latents, strict=True)]
         order = sorted(range(len(each)), key=lambda i: each[i].order)
         row = [each[i] for i in order]
-        places = tuple(sample.references for sample in row)
-        plan = plan_of(self.config, tuple(sample.grid for sample in row), latents[0].device, places)
+        plan = plan_of(self.config, tuple(sample.outline for sample in row), latents[0].device)
         pieces = torch.cat([sample.pieces for sample in row], dim=1)
         predicted = self.predict(pieces, pack([sample.times for sample in row]), text[order], plan)
         parts = zip(row, plan.layout.split(predicted), strict=True)
-        videos = [join(part, sample.grid, self.config.tubelet)[0] for sample, part in parts]
+        videos = [join(part, sample.outline.grid, self.config.tubelet)[0] for sample, part in parts]
         found = dict(zip(order, videos, strict=True))
         return [found[i].to(x.dtype) for i, x in enumerate(latents)]
 
@@ -248,7 +251,7 @@ class VideoTransformer(nn.Module):
         tokens = self.embed(pieces)                                            # [B, N, D], without registers
         if config.registers:
             tokens = layout.with_registers(tokens, self.registers.to(tokens.dtype))  # [B, N, D]
-        place, turn = self.place(layout.positions)                             # [N, D], cos and sin or None
+        place, turn = self.place(layout.positions, layout.lengths)             # [N, D], cos and sin or None
         signal = self.signal(times.levels, times.per_level(text.whole))        # [B, K, D]
         modulation = self.modulation(signal)                                   # [B, K, 6 D], or the signal
         words, prompt = self.prompted(text, signal, times, plan)               # [S, L + 1, D], how they are read
@@ -257,7 +260,7 @@ class VideoTransformer(nn.Module):
         for block, views in zip(self.blocks, plan.views, strict=True):
             state = block(state, context, views)
         tokens = layout.videos(state.tokens)                                   # [B, N, D], of the video alone
-        times = times.first([grid.tokens for grid in layout.grids])
+        times = times.first([outline.grid.tokens for outline in layout.outlines])
         return self.unembed(tokens, signal, times, plan.last)                  # [B, N, P C volume]
         # fmt: on
 
@@ -273,8 +276,8 @@ class VideoTransformer(nn.Module):
         modulation = self.words_modulation(times.latest(signal))  # [S, 1, 6 D], or the signal
         return words, Prompt(mask, modulation, owners(plan.samples, len(text), signal.device))
 
-    def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference]) -> Sample:
-        self._check(latents, t)
+    def _sample(self, latents: Tensor, t: Tensor, references: Sequence[Reference], stride: float) -> Sample:
+        self._check(latents, t, stride)
         size, config = tuple(latents.shape[2:]), self.config
         grid, times = grid_of(size, config.tubelet), times_of(t, size, config.tubelet)
         pieces = marked(latents, t, config.tubelet)
@@ -282,15 +285,15 @@ class VideoTransformer(nn.Module):
             ends = torch.arange(1, grid.frames + 1, device=times.levels.device) * grid.places - 1
             times = times.followed_by(ends.repeat_interleave(config.registers))
         if not references:
-            return Sample(grid, (), pieces, times)
+            return Sample(Outline(grid, stride=stride), pieces, times)
         places = [place_of(each, latents, config.tubelet, config.frames_per_latent) for each in references]
         known = [
             marked(each.latents.to(latents.dtype), t.new_zeros(()), config.tubelet) for each in references
         ]
         times = times.followed_by_known(sum(place.grid.tokens for place in places))
-        return Sample(grid, tuple(places), torch.cat((pieces, *known), dim=1), times)
+        return Sample(Outline(grid, tuple(places), stride), torch.cat((pieces, *known), dim=1), times)
 
-    def _check(self, latents: Tensor, t: Tensor) -> None:
+    def _check(self, latents: Tensor, t: Tensor, stride: float) -> None:
         channels = self.config.latent_channels
         if latents.dim() != 5 or latents.shape[1] != channels:
             raise InputError(
@@ -301,6 +304,8 @@ class VideoTransformer(nn.Module):
             raise InputError(
                 f"t of shape {tuple(t.shape)} is ambiguous; give [B, 1, 1, 1, 1] or [B, 1, f, h, w]"
             )
+        if not 0 < stride < math.inf:
+            raise InputError(f"stride {stride} is not above 0; give 2 for half the rate trained on")
 
     def _check_text(self, text: Text, videos: int) -> None:
         text_width = self.config.text_width

@@ -20,7 +20,6 @@ def generate_files(
     out: Path,
     *,
     checkpoint: Path | None,
-    fps: float | None,
     weaker: Path | None = None,
     **settings: Any,
 ) -> list[Path]:
@@ -36,7 +35,7 @@ def generate_files(
     steps = itertools.count(1)
     with progress("denoising", settings["num_inference_steps"] * math.ceil(videos / BATCH)) as done:
         output = pipe(prompts, callback_on_step_end=lambda *_: done(next(steps)), **settings)
-    files = output.save(out, fps=fps)
+    files = output.save(out)
     for file in files:
         print(file)
     return files

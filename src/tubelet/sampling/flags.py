@@ -33,7 +33,8 @@ class Generate:
         sampler: euler, heun, ddim, ancestral, dpmpp_2m, dpmpp_3m (or with _sde), unipc_bh1 or unipc_bh2; the
             checkpoint's own when left out.
         grid: How the steps are spaced: uniform in time, log_snr, or karras; the checkpoint's own when left out.
-        fps: Frames a second of the file; as trained when left out.
+        fps: Frames a second; as trained when left out. A checkpoint trained at several rates is told; of another's
+            videos only the speed changes.
     """
 
     prompt: tyro.conf.Positional[str]

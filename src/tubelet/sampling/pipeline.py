@@ -47,10 +47,10 @@ Callback = Callable[["VideoPipeline", int, float, dict[str, Tensor]], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """How the denoiser was trained and is sampled: path, target, variance, sampler, its grid of times, sizes.
+    """How the denoiser was trained and is sampled: path, target, variance, sampler, its grid of times, sizes, rate.
 
     variance, clip: see diffusion.reverse; with "learned" the transformer predicts twice the channels. grid, shift: see
-    diffusion.grids.time_grid.
+    diffusion.grids.time_grid. fps: frames a second of its usual videos; rates: of all that it was trained on.
     """
 
     path: PathConfig = field(default_factory=PathConfig)
@@ -64,8 +64,10 @@ class Scheduler:
     height: int = 64
     width: int = 64
     fps: float = 8.0
+    rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", tuple(self.rates))
         object.__setattr__(self, "path", path_config(self.path))  # files hold its name, or its values
 
 
@@ -158,6 +160,7 @@ class VideoPipeline:
         num_frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: float | None = None,
         num_inference_steps: int = 30,
         guidance_scale: float = 4.0,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -175,7 +178,8 @@ class VideoPipeline:
     ) -> VideoOutput:
         """Videos of the prompts, `num_videos_per_prompt` of each, in the prompts' order.
 
-        Sizes default to those trained on; at others the times are shifted, see shift_of. guidance_scale 1 is the model
+        Sizes and fps default to those trained on; at other sizes the times are shifted, see shift_of, and a checkpoint
+        that was trained at several rates is told which. guidance_scale 1 is the model
         as trained; negative_prompt stands where the empty prompt would; the other guidance_* see
         diffusion.guidance.Guidance. compose: further prompts with weights, [("a blue square", 1), ("stars", -0.5)],
         above 0 AND, below 0 NOT; one list, or one for each prompt; see diffusion.guidance.compose. `seed` S gives video
@@ -186,7 +190,7 @@ class VideoPipeline:
         """
         wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
         counts = len(wanted) // num_videos_per_prompt, num_videos_per_prompt
-        size = self.size_of(num_frames, height, width)
+        size, rate = self.size_of(num_frames, height, width), trained.fps if fps is None else fps
         recipe = Recipe(
             prompts=wanted, negative_prompts=each_negative(negative_prompt, *counts),
             compositions=each_composition(compose, *counts), keys=noise_keys(len(wanted), seed, generator),
@@ -194,14 +198,22 @@ class VideoPipeline:
             guidance_scale=guidance_scale, guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
             guidance_parallel=guidance_parallel, guidance_threshold=guidance_threshold,
             guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler,
-            grid=grid or trained.grid, shift=self.shift_of(*size), checkpoint=self.hash,
+            grid=grid or trained.grid, shift=self.shift_of(*size),
+            stride=self.stride_of(rate), checkpoint=self.hash,
             weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH, **environment(self.device),
         )  # fmt: skip
-        return self.make(recipe, output_type, callback_on_step_end)
+        return self.make(recipe, output_type, callback_on_step_end, rate)
 
     @torch.no_grad()
-    def make(self, recipe: Recipe, output_type: str = "np", callback: Callback | None = None) -> VideoOutput:
-        """The videos of a recipe."""
+    def make(
+        self,
+        recipe: Recipe,
+        output_type: str = "np",
+        callback: Callback | None = None,
+        fps: float | None = None,
+    ) -> VideoOutput:
+        """The videos of a recipe, to be played at `fps` or the rate trained on."""
+        fps = self.scheduler.fps if fps is None else fps
         check_output_type(output_type)
         draw = sampler_named(recipe.sampler)
         self._check_weaker(recipe)
@@ -215,9 +227,9 @@ class VideoPipeline:
             batches.append(self.denoised(draw, self.guided(batch), sources, shape, times, callback))
         latents = torch.cat(batches)
         if output_type == "latent":
-            return VideoOutput(latents.cpu(), self.scheduler.fps, recipe)
+            return VideoOutput(latents.cpu(), fps, recipe)
         video = torch.cat([self.codec.decode(some).cpu() for some in latents.split(recipe.batch)])
-        return VideoOutput.of(video.clamp(-1, 1), output_type, self.scheduler.fps, recipe)
+        return VideoOutput.of(video.clamp(-1, 1), output_type, fps, recipe)
 
     def _check_weaker(self, recipe: Recipe) -> None:
         given = None if self.weaker is None else self.weaker.hash
@@ -248,6 +260,15 @@ class VideoPipeline:
             return self.scheduler.shift
         latents, base = (math.prod(self.latent_shape(*each)[1:]) for each in (size, trained))
         return self.scheduler.shift * size_shift(latents, base)
+
+    def stride_of(self, fps: float) -> float:
+        """How the network is told of a rate; 1, the usual one, where it was never told of others.
+
+        Raises InputError for a rate that no file may have.
+        """
+        if not 0.01 <= fps <= 1000:
+            raise InputError(f"--fps {fps} is not from 0.01 to 1000; {self.scheduler.fps:g} is as trained")
+        return self.scheduler.fps / fps if len(self.scheduler.rates) > 1 else 1.0
 
     def guided(self, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
         """denoise(xt [B, C, f, h, w], t [B]) of a recipe's B videos, for one run: see diffusion.guidance.guided."""

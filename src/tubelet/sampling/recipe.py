@@ -22,10 +22,11 @@ class Recipe:
     """What to make, and with what. One prompt, negative prompt and key of a noise stream for each video.
 
     checkpoint is the hash of its manifest, grid and shift those of the times, batch how many videos are denoised
-    together. What follows is the environment, which decides the last bits. A field that files of an older tubelet lack
-    has a default, which is what that one did. compositions: the further prompts of each video, with their weights; none
-    at all where no video has any. weaker: the hash of the checkpoint to guide by, or None. A callback that replaces
-    latents is not in a recipe. Raises InputError for guidance out of range.
+    together, stride how many frames of the rate trained on one frame lasts. What follows is the environment, which
+    decides the last bits. A field that files of an older tubelet lack has a default, which is what that one did.
+    compositions: the further prompts of each video, with their weights; none at all where no video has any. weaker: the
+    hash of the checkpoint to guide by, or None. A callback that replaces latents is not in a recipe. Raises InputError
+    for guidance out of range.
     """
 
     prompts: list[str]
@@ -44,6 +45,7 @@ class Recipe:
     threads: int
     grid: str = "uniform"
     shift: float | None = None
+    stride: float = 1.0
     cpu: str | None = None
     device: str | None = None
     guidance_interval: tuple[float, float] = (0.0, 1.0)

@@ -199,6 +199,7 @@ FIELDS: dict[str, Row] = {
     "sampler": _word(_NAME, "a name", may_lack=False),
     "grid": _word(_NAME, "a name", may_lack=True),
     "shift": _number(0.001, 1000, may_lack=True),
+    "stride": _number(1e-5, 1e5, may_lack=True),
     "checkpoint": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=False),
     "weaker": _word(r"([0-9a-f]{64})?", "64 hexadecimal digits", may_lack=True),
     "batch": _whole(1, 100_000),

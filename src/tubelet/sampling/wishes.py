@@ -19,13 +19,14 @@ class Wishes:
     """What is asked of B videos: rows of B prompts, B negative ones and K further ones.
 
     prompts: the first B alone; rows: all 2B + K; owners [2B + K]: the video of each; weights [B, K]: what each further
-    prompt counts in each video.
+    prompt counts in each video; stride: see VideoTransformer.forward.
     """
 
     prompts: Text
     rows: Text
     owners: Tensor
     weights: Tensor
+    stride: float = 1.0
 
     @classmethod
     def of(cls, recipe: Recipe, encoder: TextEncoder, device: torch.device) -> Self:
@@ -39,7 +40,8 @@ class Wishes:
         others = encoder.encode([*recipe.negative_prompts, *(words for _, words, _ in further)])
         owners = torch.tensor([*range(count), *range(count), *(video for video, _, _ in further)])
         rows = Text.concatenate([prompts, others])
-        return cls(prompts.to(device), rows.to(device), owners.to(device), weights.to(device))
+        asked = (prompts.to(device), rows.to(device), owners.to(device), weights.to(device))
+        return cls(*asked, recipe.stride)
 
     def predict(
         self, network: VideoTransformer, reverse: Reverse, xt: Tensor, t: Tensor, negative: bool
@@ -52,7 +54,8 @@ class Wishes:
         count, whole = len(self.prompts), negative or self.weights.numel() > 0
         owners = self.owners if whole else self.owners[:count]
         noisy, times = xt[owners], t.to(xt.device, torch.float32)[owners]
-        prediction = network(noisy, times.view(-1, 1, 1, 1, 1), self.rows if whole else self.prompts)
+        text = self.rows if whole else self.prompts
+        prediction = network(noisy, times.view(-1, 1, 1, 1, 1), text, stride=self.stride)
         target, variance = reverse.split(prediction, noisy)
         conditional, away, others = target.tensor_split([count, 2 * count])  # B, B, K; or B, 0, 0
         composed = compose(conditional, away, others, self.weights)

@@ -29,7 +29,7 @@ class Content(NamedTuple):
     """What B samples of one size and kind are made of: clean latents, noise [B, C, f, h, w] and prompts.
 
     unknown: bool [B, 1, f, 1, 1] or [B, 1, f, h, w], which latents are not known in place, None where none is;
-    references: known content beside the videos.
+    references: known content beside the videos. stride: see VideoTransformer.forward.
     """
 
     x0: Tensor
@@ -37,6 +37,7 @@ class Content(NamedTuple):
     text: Text
     unknown: Tensor | None = None
     references: tuple[Reference, ...] = ()
+    stride: float = 1.0
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Content]") -> "Content":
@@ -46,14 +47,16 @@ class Content(NamedTuple):
         beside = zip(*(part.references for part in parts), strict=True)
         references = [Reference(torch.cat([x for x, _ in each]), each[0].frame) for each in beside]
         text = Text.concatenate([part.text for part in parts])
-        return cls(x0, noise, text, torch.cat(unknown) if unknown else None, tuple(references))
+        known = torch.cat(unknown) if unknown else None
+        return cls(x0, noise, text, known, tuple(references), parts[0].stride)
 
 
 class Batch(NamedTuple):
     """xt and its target [B, C, f, h, w], B prompts, and t as the model takes it: 0 where content is known.
 
     weight: what the errors count, broadcastable to xt; None where all count alike. unknown: bool, in the shape of t,
-    where anything is known. references: known content beside the videos. step: of the bound, for its objectives.
+    where anything is known. references: known content beside the videos. stride: see VideoTransformer.forward. step: of
+    the bound, for its objectives.
     """
 
     xt: Tensor
@@ -63,6 +66,7 @@ class Batch(NamedTuple):
     weight: Tensor | None = None
     unknown: Tensor | None = None
     references: tuple[Reference, ...] = ()
+    stride: float = 1.0
     step: BoundStep | None = None
 
 
@@ -72,7 +76,7 @@ Batches = Batch | tuple[Batch, ...]  # of one size, or one for each size of a pa
 class Size(NamedTuple):
     """Clips of one size: which, the share of training samples that have it, and (C, f, h, w) of its latents.
 
-    share: of the main size it is what the others leave.
+    share: of the main size it is what the others leave. stride: frames of the main size that one of its frames lasts.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Size(NamedTuple):
     shape: tuple[int, int, int, int]
     clips: Clips
     held_out: Clips
+    stride: float = 1.0
 
     @property
     def content(self) -> str:
@@ -107,7 +112,9 @@ def sizes_of(config: DataConfig, codec: CausalCodec | IdentityCodec, tubelet: Tu
             shape = latent_shape(codec, tubelet, other.frames, other.height, other.width)
         except InputError as error:
             raise InputError(f"data.other {other.name}: {error}") from None
-        sizes.append(Size(other.name, config.other_share / count, shape, *other_clips(config, other)))
+        train, measured = other_clips(config, other)
+        share, stride = config.other_share / count, clips.fps / train.fps
+        sizes.append(Size(other.name, share, shape, train, measured, stride))
     return sizes
 
 
@@ -136,7 +143,8 @@ def groups_of(batch: Batches) -> tuple[Batch, ...]:
 def predictions(model: VideoTransformer, groups: Sequence[Batch]) -> list[Tensor]:
     """The predictions [B, P C, f, h, w] for each group; of several, all samples lie in one row without padding."""
     if len(groups) == 1:
-        return [model(groups[0].xt, groups[0].t, groups[0].text, groups[0].references)]
+        one = groups[0]
+        return [model(one.xt, one.t, one.text, one.references, one.stride)]
     text = Text.concatenate([group.text for group in groups])
     t = [one for group in groups for one in group.t]
     beside = [
@@ -144,7 +152,8 @@ def predictions(model: VideoTransformer, groups: Sequence[Batch]) -> list[Tensor
         for group in groups
         for i in range(len(group.xt))
     ]
-    found = iter(model.packed([x for group in groups for x in group.xt], t, text, beside))
+    strides = [group.stride for group in groups for _ in group.xt]
+    found = iter(model.packed([x for group in groups for x in group.xt], t, text, beside, strides))
     return [torch.stack([next(found) for _ in group.xt]) for group in groups]
 
 

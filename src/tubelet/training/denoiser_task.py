@@ -30,6 +30,7 @@ from tubelet.training.batches import (
     Batch,
     Batches,
     Content,
+    Size,
     groups_of,
     joined,
     predictions,
@@ -94,6 +95,7 @@ class DenoiserTask:
         self.scheduler = Scheduler(
             path=run.path, target=run.target, variance=run.variance, sampler=run.sampler, clip=1.0 if pixels else None,
             num_frames=frames, height=height, width=width, fps=main.clips.fps,
+            rates=tuple(sorted({size.clips.fps for size in self.sizes})),
         )  # fmt: skip
         with seeded(run.loop.seed):
             model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width, run.variance))
@@ -145,31 +147,31 @@ class DenoiserTask:
 
     def sample(self, number: int, size: int, kind: str = NOTHING) -> dict[str, Any]:
         """What `fetch` gives of sample `number`, were it of that size and knew content of that kind."""
-        run, seed = self.run, self.run.loop.seed
-        data, shape = self.encoded[size][0], self.sizes[size].shape
-        source = stream(seed, number)
+        run, seed, which = self.run, self.run.loop.seed, self.sizes[size]
+        data, source, frames = self.encoded[size][0], stream(seed, number), which.shape[1]
         phrasing, keep, time = int(source.integers(run.captions)), source.random(), source.random()
-        clip, beside = clip_of(seed, number, len(data)), frames_of(kind, shape[1], seed, self.unit_of(number))
-        content = self.content_of(data, clip, phrasing, shape, kind, beside, source)
+        clip, beside = clip_of(seed, number, len(data)), frames_of(kind, frames, seed, self.unit_of(number))
+        content = self.content_of(data, clip, phrasing, which, kind, beside, source)
         return {
             "group": (size, kind, beside),
             "content": content,
             "keep": keep >= run.caption_drop,
-            "time": source.random(shape[1]) if kind == "each_frame" else [time],
+            "time": source.random(frames) if kind == "each_frame" else [time],
         }
 
     def content_of(
-        self, data: Encoded, clip: int, phrasing: int, shape: tuple[int, int, int, int], kind: str,
-        beside: Sequence[int], source: np.random.Generator,
+        self, data: Encoded, clip: int, phrasing: int, size: Size, kind: str, beside: Sequence[int],
+        source: np.random.Generator,
     ) -> Content:  # fmt: skip
         """One encoded clip as a sample of a kind, with the last frames of the latents `beside` it as references."""
+        shape = size.shape
         x0, noise = data.posterior(clip).sample(normal(source, shape)), normal(source, shape)
         image, step = (shape[0], 1, *shape[2:]), self.codec.frames_per_latent
         stills = [(data.still(clip, place).sample(normal(source, image)), step * place) for place in beside]
         references = tuple(Reference(latents[None], frame) for latents, frame in stills)
         unknown = unknown_of(kind, shape[1:], self.run.model.tubelet, source)
         unknown = None if unknown is None else unknown[None]
-        return Content(x0[None], noise[None], data.text(clip, phrasing), unknown, references)
+        return Content(x0[None], noise[None], data.text(clip, phrasing), unknown, references, size.stride)
 
     def kinds_of(self, size: int) -> dict[str, float]:
         """The kinds of known content that samples of a size are of, with their shares: an image has nothing to know."""
@@ -211,11 +213,12 @@ class DenoiserTask:
 
     def noised(self, content: Content, t: Tensor) -> Batch:
         """The batch of samples at times t, [B, 1] or for each frame of latents [B, f]; what they know stays clean."""
-        (x0, noise, text, unknown, references), t = content, by_latent(t)
+        (x0, noise, text, unknown, references, stride), t = content, by_latent(t)
         t = t if unknown is None else t * unknown
         xt = add_noise(self.reverse.path, x0, noise, t)
         target = target_of(self.run.target, self.reverse.path, x0, noise, t)
-        return Batch(xt, target, t.float(), text.padded(self.longest), unknown=unknown, references=references)
+        text = text.padded(self.longest)
+        return Batch(xt, target, t.float(), text, unknown=unknown, references=references, stride=stride)
 
     def loss(self, batch: Batches) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over samples of the objective, and its parts [B] where it has several; simple without a step.
@@ -287,12 +290,12 @@ class DenoiserTask:
 
     def held_out_content(self, size: int = 0, kind: str = NOTHING) -> Iterator[Content]:
         """Held-out clips of a size with their prompts, noise and what they know, always the same; CHUNK at a time."""
-        held, shape = self.encoded[size][1], self.sizes[size].shape
+        held, which = self.encoded[size][1], self.sizes[size]
         for start in range(0, len(held), CHUNK):
-            beside = frames_of(kind, shape[1], HELD_OUT, start)
+            beside = frames_of(kind, which.shape[1], HELD_OUT, start)
             some = range(start, min(start + CHUNK, len(held)))
             yield Content.concatenate(
-                [self.content_of(held, i, 0, shape, kind, beside, stream(HELD_OUT, i)) for i in some]
+                [self.content_of(held, i, 0, which, kind, beside, stream(HELD_OUT, i)) for i in some]
             )
 
     def preview(self) -> Tensor:
