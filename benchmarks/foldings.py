@@ -11,9 +11,6 @@ OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/foldings.py --only joint. Print
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from recipe import TEXT_TOKENS
+from runs import curve, trained
 
 from tubelet.data.source import held_out_clips
 from tubelet.model.cost import flops
@@ -42,26 +40,10 @@ def steps_of(run: DenoiserRun, folding: str, flops_to_spend: float) -> int:
 
 def train(folding: str, seed: int, arguments: argparse.Namespace) -> Path:
     """Train a folding, or what is left of it; returns the run's folder, which holds its peak memory too."""
-    out = arguments.out / f"{folding}-{seed}"
     run = run_of(DenoiserRun, [arguments.config], "tubelet train")
-    if not (out / "final").exists():
-        command = [
-            sys.executable,
-            "-m",
-            "tubelet",
-            "train",
-            arguments.config,
-            "--loop.out",
-            str(out),
-            "--loop.seed",
-        ]
-        command += [str(seed), "--model.attention", folding, "--loop.schedule.steps"]
-        child = subprocess.Popen([*command, str(steps_of(run, folding, arguments.flops))])
-        _, status, usage = os.wait4(child.pid, 0)
-        if status:
-            raise SystemExit(os.waitstatus_to_exitcode(status))
-        (out / "peak.json").write_text(json.dumps({"peak_mib": usage.ru_maxrss // 1024}))
-    return out
+    steps = steps_of(run, folding, arguments.flops)
+    flags = ["--loop.seed", str(seed), "--model.attention", folding, "--loop.schedule.steps", str(steps)]
+    return trained(arguments.config, arguments.out / f"{folding}-{seed}", flags)
 
 
 def row(folding: str, seed: int, out: Path) -> dict[str, Any]:
@@ -69,13 +51,12 @@ def row(folding: str, seed: int, out: Path) -> dict[str, Any]:
     events = read_events(out / "log.jsonl")
     begin, end = read_events(out / "log.jsonl", "begin")[0], events[-1]["step"]
     batch = begin["run"]["loop"]["batch_size"]
-    curve = {e["step"]: e["held_out_loss"] for e in events if e["event"] == "held_out"}
     steps = [e for e in events if e["event"] == "step"]
     paces = [(b["time"] - a["time"]) / (b["step"] - a["step"]) for a, b in pairwise(steps)]
     return {
         "folding": folding, "seed": seed, "parameters": begin["parameters"],
         "flops_per_sample": begin["flops_per_sample"], "steps": end, "samples": batch * end,
-        "seconds_per_step": round(median(paces), 3), "curve": curve, **json.loads((out / "peak.json").read_text()),
+        "seconds_per_step": round(median(paces), 3), "curve": curve(out), **json.loads((out / "peak.json").read_text()),
     }  # fmt: skip
 
 
@@ -115,11 +96,9 @@ def main() -> None:
     ]
     same = min(each["steps"] for each in rows)
     for each in rows:
-        curve = each["curve"]
-        print(
-            json.dumps({**each, "at_equal_steps": curve[same], "at_equal_flops": curve[each["steps"]]}),
-            flush=True,
-        )
+        found = each["curve"]
+        equal = {"at_equal_steps": found[same], "at_equal_flops": found[each["steps"]]}
+        print(json.dumps({**each, **equal}), flush=True)
     if arguments.plot is not None:
         plot(rows, arguments.plot)
 

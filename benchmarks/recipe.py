@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from runs import trained
 
 from tubelet.diffusion.grids import time_at
 from tubelet.training.command import run_of
@@ -105,21 +106,11 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     flags = [*VARIANTS[name], "--loop.seed", str(seed)]
     run = run_of(DenoiserRun, [arguments.config, *flags], "tubelet train")
     steps = samples_of(run, arguments.flops) // run.loop.batch_size
-    out = arguments.out / (f"{name}-{seed}" if seed else name)
-    if not (out / "final").exists():
-        lengths = {"steps": steps, "warm-up": steps // 25, "cool-down": steps // 4}
-        schedule = [word for key, value in lengths.items() for word in (f"--loop.schedule.{key}", str(value))]
-        every = [f"--loop.held-out-every={steps // 4}", f"--loop.save-every={steps // 40}"]
-        command = [sys.executable, "-m", "tubelet", "train", arguments.config, "--loop.out", str(out)]
-        command += [
-            *flags,
-            *schedule,
-            *every,
-            f"--loop.preview-every={steps}",
-            f"--loop.keep={arguments.keep}",
-        ]
-        subprocess.run(command, check=True)
-    return out
+    lengths = {"steps": steps, "warm-up": steps // 25, "cool-down": steps // 4}
+    flags += [word for key, value in lengths.items() for word in (f"--loop.schedule.{key}", str(value))]
+    flags += [f"--loop.held-out-every={steps // 4}", f"--loop.save-every={steps // 40}"]
+    flags += [f"--loop.preview-every={steps}", f"--loop.keep={arguments.keep}"]
+    return trained(arguments.config, arguments.out / (f"{name}-{seed}" if seed else name), flags)
 
 
 def judge(out: Path, arguments: argparse.Namespace) -> Path:
