@@ -16,17 +16,15 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
+from runs import task_of
 from torch import Tensor
 
 from tubelet.diffusion.guidance import guide
 from tubelet.model.references import Reference
 from tubelet.shapes import Text
 from tubelet.training.batches import Content
-from tubelet.training.config import DenoiserRun, from_dict
 from tubelet.training.denoiser_task import HELD_OUT_TIMES, DenoiserTask
 from tubelet.training.known import NOTHING
-from tubelet.training.log import Log, read_events
-from tubelet.training.start import part_of
 from tubelet.video import to_frames, write_video
 
 CLIPS, STEPS, GUIDANCE = 5, 30, 4.0
@@ -90,11 +88,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
-    folder = options.run
-    run = from_dict(DenoiserRun, read_events(folder / "log.jsonl", "begin")[0]["run"])
-    task = DenoiserTask(run, Log(folder / "errors"))
-    task.model.load_state_dict(part_of(str(folder / "final"), "transformer").tensors)
-    task.model.eval()
+    task = task_of(options.run)
     if options.sheet is not None:
         write_video(options.sheet, sheet(task))
         return

@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from runs import trained
+from runs import task_of, trained
 
 from tubelet.diffusion.grids import time_at
 from tubelet.training.command import run_of
-from tubelet.training.config import DenoiserRun, from_dict
-from tubelet.training.denoiser_task import DenoiserTask, codec_for
-from tubelet.training.log import Log, read_events
-from tubelet.training.start import part_of
+from tubelet.training.config import DenoiserRun
+from tubelet.training.denoiser_task import codec_for
+from tubelet.training.log import read_events
 
 VARIANTS: dict[str, list[str]] = {
     "base": [],
@@ -67,6 +66,7 @@ VARIANTS |= {
     "value_residual": ["--model.value-residual"],
     "sincos": ["--model.positions", "sincos"],
     "learned_positions": ["--model.positions", "learned"],
+    "rotary": ["--model.positions", "rotary"],  # beside the base of configs/loops.toml, which is periodic
 }
 # Where the prompt is read and how it steers.
 VARIANTS |= {
@@ -126,16 +126,14 @@ def judge(out: Path, arguments: argparse.Namespace) -> Path:
 @torch.no_grad()
 def x0_errors(out: Path) -> Iterator[tuple[str, float]]:
     """The mean square of the error in x0 of held-out latents, at each of LOG_SNRS."""
-    run = from_dict(DenoiserRun, read_events(out / "log.jsonl", "begin")[0]["run"])
-    task = DenoiserTask(run, Log(out / "errors"))
-    task.model.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
+    task = task_of(out)
     for log_snr in LOG_SNRS:
         t = time_at(task.reverse.path, torch.tensor([log_snr]))
         errors = []
         for content in task.held_out_content():
             each = t.expand(len(content.x0))
             batch = task.noised(content, each[:, None])
-            with run.loop.autocast():
+            with task.run.loop.autocast():
                 prediction = task.model(batch.xt, batch.t, batch.text).float()
             error = task.reverse.x0(prediction, batch.xt, each) - content.x0
             errors.append(error.square().flatten(1).mean(1))

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tubelet.training.log import read_events
+from tubelet.training.config import DenoiserRun, from_dict
+from tubelet.training.denoiser_task import DenoiserTask
+from tubelet.training.log import Log, read_events
+from tubelet.training.start import part_of
 
 
 def trained(config: str, out: Path, flags: list[str]) -> Path:
@@ -27,3 +30,12 @@ def trained(config: str, out: Path, flags: list[str]) -> Path:
 def curve(out: Path, key: str = "held_out_loss") -> dict[int, float]:
     """What was measured on held-out clips, by step."""
     return {each["step"]: round(each[key], 4) for each in read_events(out / "log.jsonl", "held_out")}
+
+
+def task_of(out: Path) -> DenoiserTask:
+    """The task of a run with its final weights."""
+    run = from_dict(DenoiserRun, read_events(out / "log.jsonl", "begin")[0]["run"])
+    task = DenoiserTask(run, Log(out / "errors"))
+    task.model.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
+    task.model.eval()
+    return task
