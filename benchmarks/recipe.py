@@ -61,7 +61,6 @@ VARIANTS |= {
     "swiglu": ["--model.feed-forward", "swiglu"],
     "rms_norm": ["--model.norm", "rms"],
     "instance_norm": ["--model.norm", "instance"],
-    "registers_1": ["--model.registers", "1"],
     "registers_4": ["--model.registers", "4"],
     "value_residual": ["--model.value-residual"],
     "sincos": ["--model.positions", "sincos"],
