@@ -37,7 +37,7 @@ def test_python_the_flags_recipes_and_the_mathematics_have_the_same_defaults():
     }
     flags = {each.name: each.default for each in dataclasses.fields(Generate)}
     shared = python.keys() & flags.keys()
-    assert flags.keys() - shared == {"out", "checkpoint", "weaker", "fps"}
+    assert flags.keys() - shared == {"out", "checkpoint", "weaker"}
     for name in shared - {"prompt", "seed"}:  # a seed of None is fresh noise
         assert flags[name] == python[name], name
     recipe = {each.name: each.default for each in dataclasses.fields(Recipe)}

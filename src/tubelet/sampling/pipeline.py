@@ -179,14 +179,13 @@ class VideoPipeline:
         """Videos of the prompts, `num_videos_per_prompt` of each, in the prompts' order.
 
         Sizes and fps default to those trained on; at other sizes the times are shifted, see shift_of, and a checkpoint
-        that was trained at several rates is told which. guidance_scale 1 is the model
-        as trained; negative_prompt stands where the empty prompt would; the other guidance_* see
-        diffusion.guidance.Guidance. compose: further prompts with weights, [("a blue square", 1), ("stars", -0.5)],
-        above 0 AND, below 0 NOT; one list, or one for each prompt; see diffusion.guidance.compose. `seed` S gives video
-        i the noise stream (S, i); a `generator` draws one number per video, a list gives one each; neither means fresh
-        noise. output_type: "np" float32 [B, F, H, W, 3] in [0, 1], "pt" [B, F, 3, H, W], "pil" lists of images,
-        "latent" [B, C, f, h, w]. callback(pipe, step, t, {"latents": x}) may return {"latents": x} to replace them.
-        Raises InputError for sizes, numbers and names that do not fit.
+        that was trained at several rates is told which. guidance_scale 1 is the model as trained; negative_prompt
+        stands where the empty prompt would; for guidance_* see diffusion.guidance.Guidance. compose: further prompts
+        with weights, [("a blue square", 1), ("stars", -0.5)], above 0 AND, below 0 NOT; one list, or one for each
+        prompt; see diffusion.guidance.compose. `seed` S gives video i the noise stream (S, i); a `generator` draws one
+        number per video, a list gives one each; neither means fresh noise. output_type: "np" float32 [B, F, H, W, 3] in
+        [0, 1], "pt" [B, F, 3, H, W], "pil" lists of images, "latent" [B, C, f, h, w]. callback(pipe, step, t,
+        {"latents": x}) may return {"latents": x} to replace them. Raises InputError for what does not fit.
         """
         wanted, trained = each_prompt(prompt, num_videos_per_prompt), self.scheduler
         counts = len(wanted) // num_videos_per_prompt, num_videos_per_prompt
@@ -197,9 +196,8 @@ class VideoPipeline:
             num_frames=size[0], height=size[1], width=size[2], num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale, guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
             guidance_parallel=guidance_parallel, guidance_threshold=guidance_threshold,
-            guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler,
-            grid=grid or trained.grid, shift=self.shift_of(*size),
-            stride=self.stride_of(rate), checkpoint=self.hash,
+            guidance_momentum=guidance_momentum, sampler=sampler or trained.sampler, grid=grid or trained.grid,
+            shift=self.shift_of(*size), stride=self.stride_of(rate), checkpoint=self.hash,
             weaker=None if self.weaker is None else self.weaker.hash, batch=BATCH, **environment(self.device),
         )  # fmt: skip
         return self.make(recipe, output_type, callback_on_step_end, rate)

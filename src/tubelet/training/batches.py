@@ -118,6 +118,11 @@ def sizes_of(config: DataConfig, codec: CausalCodec | IdentityCodec, tubelet: Tu
     return sizes
 
 
+def rates_of(sizes: Sequence[Size]) -> tuple[float, ...]:
+    """The frames a second of all sizes, each rate once."""
+    return tuple(sorted({size.clips.fps for size in sizes}))
+
+
 def size_of(seed: int, number: int, others: int, share: float) -> int:
     """Which size unit `number` has, a sample or a micro-batch: 0, the main one, or 1 .. others, each equally often.
 

@@ -34,6 +34,7 @@ from tubelet.training.batches import (
     groups_of,
     joined,
     predictions,
+    rates_of,
     size_of,
     sizes_of,
 )
@@ -94,8 +95,7 @@ class DenoiserTask:
         self.decoder = "discretised" if pixels else "gaussian"  # pixels have 256 levels
         self.scheduler = Scheduler(
             path=run.path, target=run.target, variance=run.variance, sampler=run.sampler, clip=1.0 if pixels else None,
-            num_frames=frames, height=height, width=width, fps=main.clips.fps,
-            rates=tuple(sorted({size.clips.fps for size in self.sizes})),
+            num_frames=frames, height=height, width=width, fps=main.clips.fps, rates=rates_of(self.sizes),
         )  # fmt: skip
         with seeded(run.loop.seed):
             model = VideoTransformer(fitted(run.model, self.codec, self.encoder.width, run.variance))
