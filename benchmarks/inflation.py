@@ -5,8 +5,9 @@
 
 A model of configs/pixels.toml learns single frames with tubelets of one frame, then others learn clips with tubelets
 of three: from nothing, or from the images' weights with the central frame or the average of frames embedded. All have
-the same steps of the same clips. A run that is done is not repeated, one that was interrupted goes on. Prints a JSON
-line of each, with its curve of held-out loss.
+the same steps of the same clips. The network predicts x0: a tubelet of three frames has 144 numbers, and the noise in
+them, which has no structure, does not pass through 128. A run that is done is not repeated, one that was interrupted
+goes on. Prints a JSON line of each, with its curve of held-out loss.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def flags_of(arguments: argparse.Namespace, steps: int) -> list[str]:
     schedule = {"steps": steps, "warm-up": steps // 25, "cool-down": steps // 4}
     words = [word for key, value in schedule.items() for word in (f"--loop.schedule.{key}", str(value))]
     return [
-        "--data", str(arguments.data), *words, f"--loop.held-out-every={steps // 20}",
+        "--data", str(arguments.data), "--target", "x0", *words, f"--loop.held-out-every={steps // 20}",
         f"--loop.preview-every={steps}", f"--loop.save-every={steps // 10}", "--loop.keep=1",
     ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The denoiser against diffusers' video transformers of the same width, depth, heads and tokens, side by side.
 
-    python benchmarks/transformer.py [--shape latte shipped] [--mode eager compiled] [--threads 1 --clock cpu]
+    python benchmarks/transformer.py [--shape latte shipped] [--mode eager compiled] [--checkpointing selective]
+        [--threads 1 --clock cpu]
 
 Latte takes turns between space and time, so it meets `space_then_time`; its --depth counts both kinds of blocks, and
 those of time do not read the prompt, as ours do. CogVideoX attends jointly to prompt and video and meets `joint`. All
@@ -28,7 +29,7 @@ from train_step import CLOCKS, awake
 from tubelet.model.cost import flops
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
-from tubelet.training.blocks import compiled
+from tubelet.training.blocks import CHECKPOINTING, checkpointed, compiled
 
 TEXT_TOKENS, TEXT_WIDTH = 16, 384
 
@@ -117,6 +118,8 @@ def step_of(name: str, shape: Shape, options: argparse.Namespace) -> Callable[[b
     model, call = MODELS[name](shape)
     model = awake(model).to(options.device)
     run = model
+    if isinstance(model, VideoTransformer):
+        checkpointed(model.blocks, options.checkpointing)
     if options.compiled and isinstance(model, VideoTransformer):
         compiled(model.blocks)  # as training has it
     elif options.compiled:
@@ -146,6 +149,8 @@ def peak_mib(name: str, shape: str, options: argparse.Namespace) -> int:
         "--threads",
         str(options.threads),
         *(["--mode", "compiled"] if options.compiled else ["--mode", "eager"]),
+        "--checkpointing",
+        options.checkpointing,
     ]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
@@ -198,6 +203,7 @@ def compare(shape_name: str, options: argparse.Namespace) -> None:
             model, _ = MODELS[name](shape)
             work = 3 * shape.batch * flops(model.config, shape.latents, TEXT_TOKENS)
             line |= {
+                "checkpointing": options.checkpointing,
                 "tflops": round(work / best[name, True] / 1e12, 3),
                 "of_matrix_rate": round(work / best[name, True] / rate, 3) if rate else None,
             }
@@ -211,6 +217,7 @@ def main() -> None:
     )
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--mode", nargs="+", choices=("eager", "compiled"), default=["eager", "compiled"])
+    parser.add_argument("--checkpointing", choices=CHECKPOINTING, default="none", help="of ours")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tubelet.model import kernels
 from tubelet.model.attention import CrossAttention, SelfAttention
@@ -11,6 +12,7 @@ from tubelet.model.kernels import KERNELS, attend, plain
 from tubelet.model.norms import rms_norm
 from tubelet.model.positions import positions, rotary, rotate
 from tubelet.model.tubelets import Grid
+from tubelet.training.blocks import KEPT
 
 GRID = Grid(3, 2, 4)
 ALL = groups(torch.zeros(GRID.tokens))
@@ -19,7 +21,8 @@ ALL = groups(torch.zeros(GRID.tokens))
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 @pytest.mark.parametrize("masked", ["no", "by key", "by query and key"])
 def test_every_kernel_agrees_with_the_formula_and_so_do_its_gradients(kernel, masked, monkeypatch):
-    monkeypatch.setattr(kernels, "SHORT", 2)  # queries at a time, where they are chunked
+    monkeypatch.setattr(kernels, "SCORES", 10)  # two queries of a head at a time, where they are chunked
+    monkeypatch.setattr(kernels, "LEAST", 1)
     q, k, v = torch.randn(3, 2, 3, 5, 8, dtype=torch.float64).requires_grad_()
     mask = torch.ones(1, 1, 5, 5, dtype=torch.bool)
     if masked == "by query and key":
@@ -55,6 +58,28 @@ def test_many_keys_are_seen_by_some_queries_at_a_time_and_their_scores_are_forgo
     monkeypatch.setattr(kernels, "SHORT", 64)
     assert kept(64) > 2 * 64 * 64 * 2  # every score
     assert kept(128) < 128 * 16 * 2 * 8
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_chunked_kernel_is_an_operator_with_shapes_strides_and_a_gradient_as_torch_wants_them(masked):
+    q, k, v = (torch.randn(2, 5, 3, 8).transpose(1, 2).requires_grad_() for _ in range(3))
+    mask = torch.eye(5, dtype=torch.bool) if masked else None
+    torch.library.opcheck(kernels.chunked, (q, k, v, mask))
+
+
+def test_selective_checkpointing_does_not_see_the_scores_of_many_keys(monkeypatch):
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    q, k, v = torch.randn(3, 1, 128, 2, 8).bfloat16().requires_grad_()
+    monkeypatch.setattr(kernels, "SHORT", 64)
+    with Watch():
+        attend(q, k, v)
+    assert KEPT & set(seen) == {torch.ops.tubelet.chunked.default}
 
 
 def test_bfloat16_takes_the_short_kernel_and_stays_close_to_float32():

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.utils import checkpoint
 
+from tubelet.model.kernels import CHUNKED
+
 KEPT = {  # by selective checkpointing: results of products and of attention, dear to compute again
     torch.ops.aten.mm.default,
     torch.ops.aten.addmm.default,
@@ -23,6 +25,7 @@ KEPT = {  # by selective checkpointing: results of products and of attention, de
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
     torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    CHUNKED,
 }
 CHECKPOINTING = ("none", "selective", "full")
 
