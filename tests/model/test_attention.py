@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.model import kernels
 from tubelet.model.attention import CrossAttention, SelfAttention
@@ -65,6 +66,16 @@ def test_the_chunked_kernel_is_an_operator_with_shapes_strides_and_a_gradient_as
     q, k, v = (torch.randn(2, 5, 3, 8).transpose(1, 2).requires_grad_() for _ in range(3))
     mask = torch.eye(5, dtype=torch.bool) if masked else None
     torch.library.opcheck(kernels.chunked, (q, k, v, mask))
+
+
+def test_the_chunked_kernels_products_are_counted():
+    q, k, v = torch.randn(3, 2, 3, 5, 8).requires_grad_()
+    counts = []
+    for kernel in (plain, kernels.chunked):
+        with FlopCounterMode(display=False, custom_mapping=kernels.FLOPS) as counter:
+            kernel(q, k, v).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[1] * 6 == counts[0] * 7  # the scores a second time
 
 
 def test_selective_checkpointing_does_not_see_the_scores_of_many_keys(monkeypatch):

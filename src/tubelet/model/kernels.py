@@ -1,5 +1,6 @@
 """softmax(q k^T) v in several ways, and which of them is fastest where."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +75,13 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]
 
 
 chunked.register_autograd(_backward, setup_context=_remember)
+
+
+# For torch's FlopCounterMode, which looks inside no more than others do: 2 products, then 5, the scores' again for one.
+FLOPS: dict[Any, Any] = {
+    torch.ops.tubelet.chunked: lambda q, k, *_, **__: 2 * 2 * math.prod(q) * k[2],
+    torch.ops.tubelet.chunked_backward: lambda _, q, k, *__, **___: 5 * 2 * math.prod(q) * k[2],
+}
 
 
 def like_tokens(x: Tensor) -> Tensor:

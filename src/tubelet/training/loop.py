@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.checkpoint import Part
 from tubelet.data.loader import batches
+from tubelet.model.kernels import FLOPS
 from tubelet.progress import duration
 from tubelet.training.blocks import (
     can_compile,
@@ -296,7 +297,7 @@ def flops_of(task: Task, device: str) -> int:
     """Floating-point operations of a sample's forward and backward as torch counts them, the mean over its kinds."""
     total = 0.0
     for share, batch in task.kinds():
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
             task.loss(moved(batch, device))[0].backward()
         total += share * counter.get_total_flops()
     for parameter in task.model.parameters():
