@@ -21,8 +21,11 @@ ALL = groups(torch.zeros(GRID.tokens))
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 @pytest.mark.parametrize("masked", ["no", "by key", "by query and key"])
-def test_every_kernel_agrees_with_the_formula_and_so_do_its_gradients(kernel, masked, monkeypatch):
-    monkeypatch.setattr(kernels, "SCORES", 10)  # two queries of a head at a time, where they are chunked
+@pytest.mark.parametrize(
+    "scores", [10, 50]
+)  # where chunked: two queries of a head at a time, or two heads of three
+def test_every_kernel_agrees_with_the_formula_and_so_do_its_gradients(kernel, masked, scores, monkeypatch):
+    monkeypatch.setattr(kernels, "SCORES", scores)
     monkeypatch.setattr(kernels, "LEAST", 1)
     q, k, v = torch.randn(3, 2, 3, 5, 8, dtype=torch.float64).requires_grad_()
     mask = torch.ones(1, 1, 5, 5, dtype=torch.bool)
