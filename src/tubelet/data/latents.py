@@ -7,9 +7,10 @@ which bf16 would round: of these the frames are kept, a quarter of the size of f
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,6 +31,16 @@ STILLS = {"mean": "still_mean", "log_var": "still_log_var"}  # what they are cal
 VERSIONS = {"causal": 1, "identity": 2}  # of the layout of a codec's shards
 
 
+class Span(NamedTuple):
+    """Frames of a clip that are encoded on their own, as a reference is: `count` (1 + 4j) of them from `first` on."""
+
+    first: int
+    count: int = 1
+
+
+Spans = Callable[[int], Sequence[Span]]  # a clip's number -> what is encoded of it besides the whole
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Clips as posteriors of latents (bf16, or exact frames) and text states, `phrasings` captions each."""
@@ -37,6 +48,9 @@ class Encoded:
     shards: list[dict[str, Tensor]]
     count: int
     phrasings: int
+    clips: Clips
+    codec: CausalCodec | IdentityCodec
+    spans: Spans | None
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -65,6 +79,16 @@ class Encoded:
         shard, row = self.shards[index // SHARD], index % SHARD
         return Gaussian(*(shard[name][row, :, latent - 1 : latent].float() for name in STILLS.values()))
 
+    def part(self, index: int, span: Span) -> Gaussian:
+        """Of some frames of clip `index`, encoded on their own: [C, 1 .. 3, h, w]; of those that `spans` gave alone."""
+        if self.spans is None or span not in self.spans(index):
+            raise KeyError(f"{span} of clip {index} was not asked for when clips were encoded")
+        frames = self.clips.frames(index)[span.first : span.first + span.count]
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            return Gaussian(
+                *(x[0].float() for x in _halves(self.codec.encode(to_video(frames[None]))).values())
+            )
+
     def text(self, index: int, phrasing: int) -> Text:
         """The states of one caption of clip `index`: a Text of one prompt, float32."""
         shard, row = self.shards[index // SHARD], index % SHARD * self.phrasings + phrasing
@@ -82,10 +106,12 @@ def encode_clips(
     phrasings: int,
     cache: Path,
     stills: bool = False,
+    spans: Spans | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Encoded:
     """All clips encoded, from the cache where it has them. `progress` receives the number of clips done.
 
+    spans: which frames of a clip are also encoded on their own, given its number; see `Encoded.part`.
     stills: also each latent's last pixel frame on its own, as a reference image is encoded. The identity codec's
     latents are frames, so it has no use for them: InputError.
     The cache folder is named by a hash of clips, codec, text encoder and phrasings, so nothing stale is ever read;
@@ -113,7 +139,7 @@ def encode_clips(
         shards.append(load_file(file))
         if progress:
             progress(min(first + SHARD, len(clips)))
-    return Encoded(shards, len(clips), phrasings)
+    return Encoded(shards, len(clips), phrasings, clips, codec, spans)
 
 
 @torch.no_grad()
