@@ -20,10 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.autoencoder.codec import Codec
-from tubelet.data.world import WorldClips, WorldConfig
-from tubelet.evaluation.prompt_fit import Reading, read_clip, score, shuffled_score
+from tubelet.evaluation.scores import score, shuffled_score
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.video import to_frames, to_video
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.judge.compare import compared
+from tubelet.worlds.shapes.judge.prompt_fit import Reading, read_clip
 
 CHUNK = 16  # clips that the codec takes at once
 ONE_WAY = ("moves", "falls", "grows", "shrinks", "fades")
@@ -69,14 +71,14 @@ def clips_of(first: int, count: int, **config: float) -> tuple[list[Frames], Wis
 
 def accuracies(readings: list[Reading], wishes: Wishes) -> dict[str, Any]:
     """The scores of each attribute, and those of motions that have a direction in time."""
-    table: dict[str, Any] = score(readings, wishes)
+    table: dict[str, Any] = score(compared, readings, wishes)
     one_way = [
         (reading, wish)
         for reading, wish in zip(readings, wishes, strict=True)
         if len(wish["objects"]) == 1 and wish["objects"][0]["motion"].startswith(ONE_WAY)
     ]
     if one_way:
-        table["way"] = score([each[0] for each in one_way], [each[1] for each in one_way])["motion"]
+        table["way"] = score(compared, [each[0] for each in one_way], [each[1] for each in one_way])["motion"]
     return table
 
 
@@ -117,7 +119,7 @@ def main() -> None:
             for k, (reading, wish) in enumerate(zip(readings, wanted, strict=True))
         ]
         if name == "true":
-            shuffled = shuffled_score(readings, wanted)
+            shuffled = shuffled_score(compared, readings, wanted)
             table["shuffled"] = {key: {"accuracy": value} for key, value in shuffled.items()}
     show(table)
     lines.append({"summary": table, "count": args.count, "first": args.first, "checkpoint": args.checkpoint})

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.world import WorldClips, WorldConfig
-from tubelet.evaluation.prompt_fit import Reading, read_clip, score
+from tubelet.evaluation.scores import score
 from tubelet.sampling.pipeline import VideoPipeline
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.judge.compare import compared
+from tubelet.worlds.shapes.judge.prompt_fit import Reading, read_clip
 
 CHUNK = 16  # prompts between two signs of progress
 
@@ -113,7 +115,7 @@ def main() -> None:
             wanted.append(asked(clips.attributes(i)))
             lines.append({"prompt": clips.captions(i)[0], "wanted": wanted[-1], "read": readings[-1].words()})
         print(f"{len(readings)} of {args.count} clips, {time.perf_counter() - start:.0f} s", flush=True)
-    table = score(readings, wanted)
+    table = score(compared, readings, wanted)
     show(table)
     recipe = {"checkpoint": args.checkpoint, "hash": "" if pipe is None else pipe.hash, "true": args.true}
     recipe |= {

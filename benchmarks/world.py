@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
 
-from tubelet.data.world import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 NUM_CLIPS = 1000
 

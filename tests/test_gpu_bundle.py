@@ -15,13 +15,13 @@ import torch
 
 from tubelet.data.loader import clip_of
 from tubelet.data.source import DataConfig
-from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.text.encoder import MiniLM, make_encoder
 from tubelet.training.config import DenoiserRun, LoopConfig
 from tubelet.training.log import Log, read_events
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = ROOT / "benchmarks" / "gpu"

@@ -77,6 +77,8 @@ def test_imports_only_point_down(tmp_path):
         ("data", "sampling"),
         ("training", "evaluation"),
         ("model", "sampling"),
+        ("worlds", "data"),
+        ("worlds", "diffusion"),
         ("sampling", "training"),
         ("gaussians", "diffusion"),
         ("video", "checkpoint"),

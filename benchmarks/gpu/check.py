@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tubelet.data.source import DataConfig
-from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.shapes import Text
 from tubelet.training.blocks import compiled as compile_blocks
@@ -35,6 +34,7 @@ from tubelet.training.loop import State, accumulate, moved
 from tubelet.training.optim import Optimizers, Schedule
 from tubelet.training.start import part_of
 from tubelet.video import to_video
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 STEPS, BATCH, SHAPE, TOKENS = 12, 16, (16, 5, 8, 8), 20
 Answer = tuple[str, float, float]  # what was asked, the error, the most it may be

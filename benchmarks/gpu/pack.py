@@ -24,11 +24,11 @@ import torch
 from cut_text import FILES, NAME, NOTE, ROWS, CutMiniLM
 from safetensors.torch import load_file, save_file
 
-import tubelet.data
-from tubelet.data.world import SPLITS, WorldClips, WorldConfig
 from tubelet.text.bert import is_read
 from tubelet.text.encoder import MINILM_FILES, MiniLM
 from tubelet.text.tokenizer import WordPieces
+from tubelet.worlds import shapes
+from tubelet.worlds.shapes.clips import SPLITS, WorldClips, WorldConfig
 
 PACKAGES = ("einops", "tokenizers")
 WORDS = "embeddings.word_embeddings.weight"
@@ -83,7 +83,7 @@ def world_captions(clips: int) -> Iterator[str]:
 
 def written_words() -> Iterator[str]:
     """Every string constant in the modules of the world: a caption has no word that is not among them."""
-    for file in sorted(Path(next(iter(tubelet.data.__path__))).glob("world*.py")):
+    for file in sorted(Path(next(iter(shapes.__path__))).glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield from node.value.split()

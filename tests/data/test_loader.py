@@ -10,10 +10,10 @@ from tubelet.autoencoder.codec import CodecConfig, make_codec
 from tubelet.data import latents
 from tubelet.data.latents import chosen_captions, encode_clips
 from tubelet.data.loader import batches, clip_of
-from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.draws import stream
 from tubelet.text.encoder import make_encoder
 from tubelet.video import to_video
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 
 def fetch(number: int) -> dict:

@@ -19,9 +19,9 @@ from tubelet.data.source import (
     resize,
     training_clips,
 )
-from tubelet.data.world import WorldClips, WorldConfig
-from tubelet.data.world_render import SHAPES
 from tubelet.errors import InputError
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.render import SHAPES
 
 WORLD = WorldConfig(num_frames=5, height=16, width=16)
 

@@ -10,7 +10,6 @@ import torch
 from tubelet import cli
 from tubelet.autoencoder.codec import CodecConfig, make_codec
 from tubelet.data.source import DataConfig, held_out_clips
-from tubelet.data.world import WorldConfig
 from tubelet.diffusion.paths import make_path
 from tubelet.errors import InputError
 from tubelet.evaluation import likelihood
@@ -20,6 +19,7 @@ from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
 from tubelet.text.encoder import make_encoder
 from tubelet.video import to_video
+from tubelet.worlds.shapes.clips import WorldConfig
 
 SIZE = {"frames": 5, "height": 16, "width": 16}
 CLIPS = held_out_clips(DataConfig(world=WorldConfig(two_objects=0.0), held_out=3, **SIZE))

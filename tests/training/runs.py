@@ -8,7 +8,6 @@ import torch
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import CodecConfig
 from tubelet.data.source import DataConfig
-from tubelet.data.world import WorldConfig
 from tubelet.model.transformer import TransformerConfig
 from tubelet.training.codec_task import CodecTask
 from tubelet.training.config import CodecRun, DenoiserRun, LoopConfig, to_dict
@@ -16,6 +15,7 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
 from tubelet.training.loop import train
 from tubelet.training.optim import Schedule
+from tubelet.worlds.shapes.clips import WorldConfig
 
 DATA = DataConfig(world=WorldConfig(num_frames=5, height=32, width=32), clips=12, held_out=4)
 CODEC = CodecConfig(latent_channels=4, widths=(8, 16), encoder_depths=(1, 1), decoder_depths=(1, 1))

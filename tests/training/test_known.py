@@ -12,7 +12,6 @@ from training.runs import DATA, codec_run, denoiser_run, events, go, same_bits
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import codec_of
 from tubelet.data.source import SizeConfig, training_clips
-from tubelet.data.world import WorldConfig
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.times import TimeSampling
 from tubelet.draws import stream
@@ -22,6 +21,7 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.known import NOTHING, KnownConfig, frames_of, kind_of, unknown_of
 from tubelet.training.log import Log
 from tubelet.video import to_video
+from tubelet.worlds.shapes.clips import WorldConfig
 
 KNOWN = KnownConfig(first=0.2, region=0.2, last=0.2, keyframes=0.2, each_frame=0.1)
 LONG = dataclasses.replace(DATA, world=WorldConfig(num_frames=9, height=32, width=32))

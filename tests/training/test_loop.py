@@ -9,7 +9,6 @@ import torch
 
 from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop_of, same_bits, state
 from tubelet import checkpoint
-from tubelet.data.world_render import SHAPES
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.errors import InputError
@@ -21,6 +20,7 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
 from tubelet.training.optim import OptimizerConfig
 from tubelet.training.saving import in_bf16
+from tubelet.worlds.shapes.render import SHAPES
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tubelet.data.clips import write_clips
-from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.progress import progress
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 
 def write_world(

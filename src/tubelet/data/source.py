@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tubelet.data.clips import Clips, FolderClips, Split
-from tubelet.data.world import WorldClips, WorldConfig
 from tubelet.errors import InputError
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
 
 OTHER_HELD_OUT = 32  # held-out clips, at most, of each other size
 

@@ -9,11 +9,11 @@ import tyro
 
 from tubelet.data.clips import Clips
 from tubelet.data.source import DataConfig, FirstClips, held_out_clips, training_clips
-from tubelet.data.world import WorldConfig
 from tubelet.errors import InputError
 from tubelet.evaluation.likelihood import BoundTable, bound_table, standard_error
 from tubelet.progress import progress
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
+from tubelet.worlds.shapes.clips import WorldConfig
 
 FITTED = 32  # training clips that a latent model's decoder is fitted on
 

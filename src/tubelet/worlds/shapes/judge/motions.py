@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
-from tubelet.evaluation.colours import nearest_colour
-from tubelet.evaluation.outlines import Fit
-from tubelet.evaluation.pixels import SCALE, Floats, distance
-from tubelet.evaluation.tracking import Track
+from tubelet.worlds.shapes.judge.colours import nearest_colour
+from tubelet.worlds.shapes.judge.outlines import Fit
+from tubelet.worlds.shapes.judge.pixels import SCALE, Floats, distance
+from tubelet.worlds.shapes.judge.tracking import Track
 
 MOTIONS = (
     "moves left",

@@ -11,26 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.errors import InputError
-from tubelet.evaluation.backdrop import Ground, backdrop_of
-from tubelet.evaluation.colours import GROUNDS, PALETTE, nearest_colour
-from tubelet.evaluation.motions import MOTIONS, motion_of, speed_of, turning
-from tubelet.evaluation.outlines import OUTLINES, Fit, drawn_in, fit_outline
-from tubelet.evaluation.pixels import SCALE
-from tubelet.evaluation.scores import score, shuffled_score, wilson
-from tubelet.evaluation.tracking import Track, tracks_of
-
-__all__ = [
-    "GROUNDS",
-    "MOTIONS",
-    "OUTLINES",
-    "PALETTE",
-    "ReadObject",
-    "Reading",
-    "read_clip",
-    "score",
-    "shuffled_score",
-    "wilson",
-]
+from tubelet.worlds.shapes.judge.backdrop import Ground, backdrop_of
+from tubelet.worlds.shapes.judge.colours import nearest_colour
+from tubelet.worlds.shapes.judge.motions import motion_of, speed_of, turning
+from tubelet.worlds.shapes.judge.outlines import Fit, drawn_in, fit_outline
+from tubelet.worlds.shapes.judge.pixels import SCALE
+from tubelet.worlds.shapes.judge.tracking import Track, tracks_of
 
 SIZES = {"small": 0.28, "medium": 0.405, "large": float("inf")}
 """Diameters in short sides at which each size ends."""

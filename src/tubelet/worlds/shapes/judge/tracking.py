@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tubelet.evaluation.backdrop import Backdrop
-from tubelet.evaluation.pixels import (
+from tubelet.worlds.shapes.judge.backdrop import Backdrop
+from tubelet.worlds.shapes.judge.pixels import (
     FAINT,
     SCALE,
     Floats,

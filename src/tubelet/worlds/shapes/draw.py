@@ -4,10 +4,10 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from tubelet.data import world_scene as words
-from tubelet.data.world_motion import MAX_RADIUS, State, mix
-from tubelet.data.world_render import SHAPES, coverage, masks, states_of
-from tubelet.data.world_scene import Background, Pair, Rgb, Scene, Thing
+from tubelet.worlds.shapes import scene as words
+from tubelet.worlds.shapes.motion import MAX_RADIUS, State, mix
+from tubelet.worlds.shapes.render import SHAPES, coverage, masks, states_of
+from tubelet.worlds.shapes.scene import Background, Pair, Rgb, Scene, Thing
 
 ROUND = ("circle", "ring")
 """Turned on the spot, these look the same."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from tubelet.data.world_scene import CLOCK, Pair, Rgb, Thing
+from tubelet.worlds.shapes.scene import CLOCK, Pair, Rgb, Thing
 
 RESTITUTION = 0.75
 MIN_RADIUS, MAX_RADIUS = 0.06, 0.40

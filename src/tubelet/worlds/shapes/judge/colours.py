@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tubelet.evaluation.pixels import Floats
+from tubelet.worlds.shapes.judge.pixels import Floats
 
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),

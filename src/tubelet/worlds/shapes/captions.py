@@ -2,7 +2,7 @@
 
 import random
 
-from tubelet.data.world_scene import Background, Scene, Thing
+from tubelet.worlds.shapes.scene import Background, Scene, Thing
 
 Verb = tuple[str, str]  # "moves", "moving"
 

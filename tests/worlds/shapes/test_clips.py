@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data import world_scene as words
-from tubelet.data.world import SPLITS, WorldClips, WorldConfig
-from tubelet.data.world_captions import SHAPE_WORDS, SPEED_WORDS
-from tubelet.data.world_render import SHAPES, coverage, masks, render
 from tubelet.errors import InputError
+from tubelet.worlds.shapes import scene as words
+from tubelet.worlds.shapes.captions import SHAPE_WORDS, SPEED_WORDS
+from tubelet.worlds.shapes.clips import SPLITS, WorldClips, WorldConfig
+from tubelet.worlds.shapes.render import SHAPES, coverage, masks, render
 
 COUNT = 2000
 TIMES = [k / 8 for k in range(17)]

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from tubelet.evaluation.pixels import FAINT, SCALE, Floats, Labels, Mask
-from tubelet.evaluation.tracking import Track
+from tubelet.worlds.shapes.judge.pixels import FAINT, SCALE, Floats, Labels, Mask
+from tubelet.worlds.shapes.judge.tracking import Track
 
 
 def arc(x: float, y: float, radius: float, start: float, end: float, steps: int) -> list[tuple[float, float]]:

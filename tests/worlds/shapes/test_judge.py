@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.world import WorldClips, WorldConfig
-from tubelet.evaluation.prompt_fit import read_clip, score, shuffled_score
+from tubelet.evaluation.scores import score, shuffled_score
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.video import to_frames, to_video
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.judge.compare import compared
+from tubelet.worlds.shapes.judge.prompt_fit import read_clip
 
 COUNT, FEWER = 300, 60
 SINGLE = ("shape", "colour", "size", "motion", "speed", "background", "count")
@@ -22,7 +24,8 @@ def world(count, **config):
 
 def accuracies(clips, attributes):
     return {
-        name: row["accuracy"] for name, row in score([read_clip(clip) for clip in clips], attributes).items()
+        name: row["accuracy"]
+        for name, row in score(compared, [read_clip(clip) for clip in clips], attributes).items()
     }
 
 
@@ -37,14 +40,14 @@ def readings(one):
 
 
 def test_true_clips_are_read(one, readings):
-    table = score(readings, one[1])
+    table = score(compared, readings, one[1])
     assert all(table[name]["accuracy"] >= 0.98 for name in SINGLE), table
     assert table["all"]["accuracy"] >= 0.95
 
 
 def test_shuffled_wishes_are_met_by_chance(one, readings):
-    table = score(readings[:FEWER], one[1][:FEWER])
-    for name, accuracy in shuffled_score(readings[:FEWER], one[1][:FEWER]).items():
+    table = score(compared, readings[:FEWER], one[1][:FEWER])
+    for name, accuracy in shuffled_score(compared, readings[:FEWER], one[1][:FEWER]).items():
         assert accuracy <= table[name]["chance"] + 0.02, name
 
 
@@ -55,7 +58,7 @@ def test_the_codec_costs_little(one, readings):
         video = to_video(torch.from_numpy(np.stack(one[0][start : start + 16])))
         with torch.no_grad():
             again += [*to_frames(codec.decode(codec.encode(video).mean)).numpy()]
-    after, before = accuracies(again, one[1]), score(readings, one[1])
+    after, before = accuracies(again, one[1]), score(compared, readings, one[1])
     for name in SINGLE:
         assert after[name] >= before[name]["accuracy"] - 0.02, name
 
@@ -78,7 +81,7 @@ def test_a_clip_played_backwards_moves_the_other_way(one):
 
 def test_exchanged_channels_spoil_the_colour_alone(one):
     clips, attributes = one[0][:FEWER], one[1][:FEWER]
-    row = score([read_clip(clip[..., [2, 0, 1]].copy()) for clip in clips], attributes)
+    row = score(compared, [read_clip(clip[..., [2, 0, 1]].copy()) for clip in clips], attributes)
     assert row["colour"]["accuracy"] <= row["colour"]["chance"] + 0.05
     assert min(row[name]["accuracy"] for name in ("shape", "size", "motion", "speed", "count")) >= 0.95
 

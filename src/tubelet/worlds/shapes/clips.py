@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tubelet.data.world_captions import captions_of
-from tubelet.data.world_draw import draw_scene
-from tubelet.data.world_render import render
-from tubelet.data.world_scene import Background, Scene, Thing
 from tubelet.errors import InputError, near_miss
+from tubelet.worlds.shapes.captions import captions_of
+from tubelet.worlds.shapes.draw import draw_scene
+from tubelet.worlds.shapes.render import render
+from tubelet.worlds.shapes.scene import Background, Scene, Thing
 
 WORLD_VERSION = 1
 """Raised whenever a pixel, a caption or an attribute of any clip changes."""

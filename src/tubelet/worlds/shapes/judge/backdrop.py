@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from tubelet.evaluation.colours import nearest_ground
-from tubelet.evaluation.pixels import Floats, Mask, blurred, distance, tint_distance, widened
+from tubelet.worlds.shapes.judge.colours import nearest_ground
+from tubelet.worlds.shapes.judge.pixels import Floats, Mask, blurred, distance, tint_distance, widened
 
 PATTERNS: dict[str, tuple[str, str | None]] = {
     "vertical": ("stripes", "vertical"),

@@ -5,7 +5,18 @@ import warnings
 import numpy as np
 import pytest
 
-from evaluation.drawn import (
+from tubelet.errors import InputError
+from tubelet.evaluation.scores import score, shuffled_score
+from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.judge.colours import GROUNDS, PALETTE
+from tubelet.worlds.shapes.judge.compare import compared
+from tubelet.worlds.shapes.judge.motions import MOTIONS
+from tubelet.worlds.shapes.judge.outlines import OUTLINES
+from tubelet.worlds.shapes.judge.prompt_fit import read_clip
+from tubelet.worlds.shapes.render import SHAPES as WORLD_SHAPES
+from tubelet.worlds.shapes.scene import BACKGROUNDS, COLOURS
+from tubelet.worlds.shapes.scene import MOTIONS as WORLD_MOTIONS
+from worlds.shapes.drawn import (
     BEIGE,
     BLUE,
     GREY,
@@ -26,20 +37,6 @@ from evaluation.drawn import (
     painted,
     pixels,
     round_cover,
-)
-from tubelet.data.world import WorldClips, WorldConfig
-from tubelet.data.world_render import SHAPES as WORLD_SHAPES
-from tubelet.data.world_scene import BACKGROUNDS, COLOURS
-from tubelet.data.world_scene import MOTIONS as WORLD_MOTIONS
-from tubelet.errors import InputError
-from tubelet.evaluation.prompt_fit import (
-    GROUNDS,
-    MOTIONS,
-    OUTLINES,
-    PALETTE,
-    read_clip,
-    score,
-    shuffled_score,
 )
 
 
@@ -269,24 +266,26 @@ def one():
 
 
 def test_true_clips_score_high(one):
-    table = score(*one[1:])
+    table = score(compared, *one[1:])
     assert set(table) >= {"shape", "colour", "size", "motion", "speed", "background", "count", "both", "all"}
     assert all(row["accuracy"] >= 0.95 for row in table.values()), table
 
 
 def test_shuffled_attributes_fall_to_chance(one):
-    table = score(*one[1:])
-    for name, accuracy in shuffled_score(*one[1:]).items():
+    table = score(compared, *one[1:])
+    for name, accuracy in shuffled_score(compared, *one[1:]).items():
         assert accuracy <= table[name]["chance"] + 0.02, name
 
 
 def test_frozen_clips_stay_and_exchanged_channels_change_the_colour(one):
     clips, _, attributes = one
-    frozen = score([read_clip(np.repeat(clip[:1], F, axis=0)) for clip in clips[:12]], attributes[:12])
+    frozen = score(
+        compared, [read_clip(np.repeat(clip[:1], F, axis=0)) for clip in clips[:12]], attributes[:12]
+    )
     stays = np.mean([each["objects"][0]["motion"] == "stays" for each in attributes[:12]])
     assert frozen["motion"]["accuracy"] == pytest.approx(stays, abs=0.06)
     assert frozen["shape"]["accuracy"] >= 0.95
-    other = score([read_clip(clip[..., [2, 0, 1]].copy()) for clip in clips[:12]], attributes[:12])
+    other = score(compared, [read_clip(clip[..., [2, 0, 1]].copy()) for clip in clips[:12]], attributes[:12])
     assert other["colour"]["accuracy"] <= other["colour"]["chance"] + 0.1
     assert min(other[name]["accuracy"] for name in ("shape", "motion", "size")) >= 0.95
 
@@ -294,7 +293,7 @@ def test_frozen_clips_stay_and_exchanged_channels_change_the_colour(one):
 @pytest.mark.parametrize("config", [{"two_objects": 1.0, "pan": 0.0}, {"two_objects": 0.0, "pan": 1.0}])
 def test_two_objects_and_panning_cameras_are_read(config):
     clips, attributes = world(8, **config)
-    table = score([read_clip(clip) for clip in clips], attributes)
+    table = score(compared, [read_clip(clip) for clip in clips], attributes)
     assert all(row["accuracy"] >= 0.8 for row in table.values()), table
 
 
@@ -303,5 +302,5 @@ def test_two_objects_and_panning_cameras_are_read(config):
 )
 def test_other_sizes_and_lengths_are_read(config):
     clips, attributes = world(4, two_objects=0.0, pan=0.0, **config)
-    table = score([read_clip(clip) for clip in clips], attributes)
+    table = score(compared, [read_clip(clip) for clip in clips], attributes)
     assert all(table[name]["accuracy"] >= 0.75 for name in ("shape", "colour", "size", "background", "count"))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.world_motion import State, state_at
-from tubelet.data.world_scene import Background, Pair, Scene, Thing
+from tubelet.worlds.shapes.motion import State, state_at
+from tubelet.worlds.shapes.scene import Background, Pair, Scene, Thing
 
 Floats = NDArray[np.floating]  # float32, which numpy's types lose on the way
 Where = tuple[int, slice, slice]
