@@ -2,6 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow lint types contracts check
+.PHONY: long-run long-run-pause long-run-continue long-run-stop long-run-status long-run-keep
 
 # The first of these that runs and is new enough; `make test PYTHON=/path/to/python` overrides it.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "The first run makes .venv/ and downloads packages: 360 MB for the demo, 130 MB more for tests and tools."
 	@echo "On Linux the default torch may be a CUDA build of several GB. To get the small CPU build, point"
@@ -44,6 +45,29 @@ contracts: .venv/.dev ## imports only point down (import-linter), seconds; resul
 	.venv/bin/lint-imports
 
 check: test lint types contracts slow ## all of the above but the demo, as CI runs it
+
+# The long run goes on in RUNS, outside of this folder, from a clone at the commit of longrun/pin.toml.
+RUNS ?= ../long-run
+CORES ?= 1
+LONG_RUN = @$(or $(PYTHON),python3) longrun/long_run.py --runs $(RUNS)
+
+long-run: ## goes on with the long run in RUNS (../long-run), detached, on one core; CORES=2 encodes its clips on two
+	$(LONG_RUN) --cores $(CORES) start
+
+long-run-pause: ## stops the long run where it is, for the time of a measurement; it stays in memory
+	$(LONG_RUN) pause
+
+long-run-continue: ## lets a paused long run go on
+	$(LONG_RUN) continue
+
+long-run-stop: ## saves the long run and ends its process; make long-run goes on from there
+	$(LONG_RUN) stop
+
+long-run-status: ## samples, rate, CPU time, age of the last checkpoint, held-out losses and expected end of the long run
+	$(LONG_RUN) status
+
+long-run-keep: ## copies the long run's averaged weights to longrun/averaged/, which a lost run begins with again
+	$(LONG_RUN) keep
 
 # Stamps: what stands in .venv/ is renewed when pyproject.toml changes. Nothing is upgraded on the way.
 .venv/bin/python:

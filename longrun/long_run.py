@@ -1,0 +1,200 @@
+"""The long run: it goes on whenever the machine is on, from a clone of this repository at a pinned commit.
+
+    python longrun/long_run.py start | pause | continue | stop | status | keep [--runs FOLDER] [--cores N]
+
+`make long-run`, `long-run-pause` and so on call this. All that it needs lies in FOLDER, outside of this repository, and
+is made again from nothing where it is missing:
+
+    clone/         this repository at the commit of longrun/pin.toml, with a .venv/ by its own Makefile
+    cache/         encoded clips          compiled/    programs of torch.compile
+    run/           checkpoints, log.jsonl, previews
+    output.txt     what the process says  process.json its number
+
+The process is detached, of the lowest priority and on one thread. It is `tubelet train`: first it encodes clips that
+the cache lacks (with --cores of processes), then it trains. Where run/ holds no state but longrun/averaged/ holds the
+copy of averaged weights that `keep` makes, a new run begins with these and does what is left: a warm restart. Only
+Python itself is needed here, since .venv/ may not exist yet; pausing needs Linux.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from place import AVERAGED, ROOT, Place, Refused, pinned
+from processes import family, identity, send
+from status import last_words, standing, status
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+PATIENCE = 20  # seconds until a process that has said nothing is taken to be well
+
+
+def shell(*command: str | Path) -> str:
+    """What a command prints; Refused with its last words where it fails."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise Refused(f"{' '.join(map(str, command))} failed; mend this first: {' / '.join(said)}")
+    return done.stdout.strip()
+
+
+def say(text: str) -> None:
+    """A line at once: what follows may take minutes."""
+    print(text, flush=True)
+
+
+def make_clone(place: Place, commit: str) -> None:
+    """The clone stands at the commit, with its environment."""
+    if not place.clone.exists():
+        say(f"cloning into {place.clone}")
+        making = place.clone.with_name("clone.making")
+        shutil.rmtree(making, ignore_errors=True)
+        shell("git", "clone", "--quiet", "--no-checkout", ROOT, making)
+        os.rename(making, place.clone)
+    git = ("git", "-C", place.clone)
+    if not (place.clone / "Makefile").exists() or shell(*git, "rev-parse", "HEAD") != commit:
+        say(f"the clone goes to commit {commit[:10]}")
+        shell(*git, "fetch", "--quiet", ROOT, "HEAD")  # this repository may lie elsewhere by now
+        shell(*git, "checkout", "--quiet", "--force", "--detach", commit)
+    if not (place.clone / ".venv" / ".core").exists():
+        say("making the clone's .venv/, which takes minutes")
+    shell("make", "--no-print-directory", "-C", place.clone, ".venv/.core")
+
+
+def warm_restart(place: Place) -> None:
+    """A new run in run/ begins with the averaged weights, and a note in it says so. What was there is moved aside."""
+    index = json.loads((AVERAGED / "model_index.json").read_text())
+    if place.run.exists():
+        os.rename(place.run, place.run.with_name(f"run-until-{time.time():.0f}"))
+    shutil.rmtree(place.runs / "start", ignore_errors=True)
+    shutil.copytree(AVERAGED, place.runs / "start")
+    place.run.mkdir()
+    place.warm.write_text(json.dumps({"step": index["step"], "samples": index["samples"]}))
+    event = {"event": "warm_restart", "time": time.time(), "samples": index["samples"]}
+    (place.run / "log.jsonl").write_text(json.dumps(event) + "\n")
+
+
+def flags_of(place: Place, config: str) -> list[str]:
+    """What is told to `tubelet train` besides the config. Paths are relative, so that the folder may be moved."""
+    flags = ["--loop.out", "../run", "--cache", "../cache"]
+    if not place.warm.exists():
+        return flags
+    # What is left of the run, by other samples and draws than those of its beginning.
+    loop, done = tomllib.loads((place.clone / config).read_text())["loop"], place.begun_with["step"]
+    flags += ["--loop.start-from", "../start", "--loop.seed", str(loop.get("seed", 0) + done)]
+    flags += ["--loop.schedule.steps", str(loop["schedule"]["steps"] - done)]
+    kept = [str(step - done) for step in loop.get("keep_at", []) if step > done]
+    return flags + (["--loop.keep-at", *kept] if kept else [])
+
+
+def start(place: Place, cores: int) -> None:
+    """Go on with the run, or begin it, unless it is at work or done."""
+    commit, config = pinned()
+    with place.alone():
+        if place.process or (place.run / "final").exists():
+            say(standing(place))
+            return
+        make_clone(place, commit)
+        if not place.steps and (AVERAGED / "model_index.json").exists():
+            warm_restart(place)
+        environment = os.environ | dict.fromkeys(THREADS, "1")
+        environment |= {"PYTHONPATH": str(place.clone / "src")}
+        environment |= {"TORCHINDUCTOR_CACHE_DIR": str(place.runs / "compiled")}
+        train = [str(place.python), "-m", "tubelet", "train", config, *flags_of(place, config)]
+        with place.output.open("ab") as said:
+            child = subprocess.Popen(
+                ["nice", "-n", "19", *train], cwd=place.clone, env=environment, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+            )  # fmt: skip
+        place.note.write_text(json.dumps({"pid": child.pid, "identity": identity(child.pid)}))
+    if ended_at_once(child, place):
+        raise Refused(f"it ended at once; {place.output} has its words: {last_words(place)}")
+    say(standing(place))
+
+
+def ended_at_once(child: subprocess.Popen, place: Place) -> bool:
+    """Whether it fails before it has said a word, or within a second of that; after a while it is taken to be well."""
+    size, patience = place.output.stat().st_size, time.monotonic() + PATIENCE
+    while time.monotonic() < patience and child.poll() is None and place.output.stat().st_size == size:
+        time.sleep(0.1)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(1)
+    return bool(child.poll())
+
+
+def pause(place: Place) -> None:
+    """Stop the process and its workers where they are, parents first, so that none is born meanwhile unseen."""
+    if place.process:
+        send(signal.SIGSTOP, family(place.process))
+        send(signal.SIGSTOP, family(place.process))
+    say(standing(place))
+
+
+def go_on(place: Place) -> None:
+    """Let a paused process and its workers go on."""
+    if place.process:
+        send(signal.SIGCONT, family(place.process)[::-1])
+    say(standing(place))
+
+
+def stop(place: Place) -> None:
+    """Save and end, within the step that is being computed; a paused process goes on for that."""
+    if pid := place.process:
+        send(signal.SIGCONT, family(pid)[::-1])
+        send(signal.SIGTERM, [pid])
+        while place.process:
+            time.sleep(0.2)
+    say(standing(place))
+
+
+def keep(place: Place) -> None:
+    """Copy the newest averaged weights into longrun/averaged/, in bf16: to be committed, for a warm restart."""
+    if not place.steps:
+        raise Refused(f"{place.run} holds no checkpoint to copy yet; ask again when it does")
+    loop = tomllib.loads((place.clone / pinned()[1]).read_text())["loop"]
+    step = place.begun_with["step"] + int(place.steps[-1].name.removeprefix("step-"))
+    copy = Path(__file__).with_name("copy_averaged.py")
+    numbers = [str(step), str(step * loop["batch_size"])]
+    environment = os.environ | {"PYTHONPATH": str(place.clone / "src")}
+    subprocess.run([place.python, copy, place.steps[-1], AVERAGED, *numbers], check=True, env=environment)
+    say(f"{AVERAGED} holds the averaged weights of step {step}; commit it")
+
+
+COMMANDS = {
+    "pause": pause,
+    "continue": go_on,
+    "stop": stop,
+    "keep": keep,
+    "status": lambda place: say(status(place)),
+}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["start", *COMMANDS])
+    parser.add_argument("--runs", type=Path, default=ROOT.parent / "long-run")
+    parser.add_argument("--cores", type=int, default=1, help="processes that encode clips, before training")
+    arguments = parser.parse_args()
+    place = Place(arguments.runs)
+    try:
+        if arguments.command == "start":
+            start(place, arguments.cores)
+        else:
+            COMMANDS[arguments.command](place)
+    except Refused as problem:
+        print(f"long run: {problem}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
