@@ -40,11 +40,14 @@ def previous(x: Tensor, frames: int) -> Tensor:
 
 
 class CausalBlock(nn.Module):
-    """x + out(silu(space(norm x) + past(norm of the previous latent frame))): sees the past, never the future."""
+    """x + out(silu(space(norm x) + past(norm of the previous latent frame))): sees the past, never the future.
 
-    def __init__(self, width: int):
+    kernel: side of `space`; 1 keeps every place to itself.
+    """
+
+    def __init__(self, width: int, kernel: int = 3):
         super().__init__()
-        self.space = Convolution(width, width, 3)
+        self.space = Convolution(width, width, kernel)
         self.past = Convolution(width, width, 1)
         self.out = Convolution(width, width, 1, zero=True)
 
@@ -56,11 +59,11 @@ class CausalBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Causal blocks at one resolution."""
+    """Causal blocks at one resolution; none where depth is 0."""
 
-    def __init__(self, width: int, depth: int):
+    def __init__(self, width: int, depth: int, kernel: int = 3):
         super().__init__()
-        self.blocks = nn.ModuleList(CausalBlock(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(CausalBlock(width, kernel) for _ in range(depth))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """[B*f, width, rows, columns] -> the same."""
@@ -77,3 +80,9 @@ def fold(x: Tensor, size: int) -> Tensor:
 def unfold(x: Tensor, size: int) -> Tensor:
     """The inverse of `fold`."""
     return rearrange(x, "m (a b d) r c -> m d (r a) (c b)", a=size, b=size)
+
+
+def mixed(matrix: Tensor, x: Tensor) -> Tensor:
+    """A matrix [K, C] applied to the channels of x [B, C, f, h, w], in float32 also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.einsum("kc,bcfhw->bkfhw", matrix, x.float())

@@ -158,7 +158,7 @@ def latents_and_ends(
     posterior = pipe.codec.encode(video)
     latents = posterior.sample(stacked_noise(sources, posterior.mean))
     decoder = Laplace(pipe.codec.decode(latents).clamp(-1, 1), torch.tensor(scale))
-    log_std = pipe.codec.std.double().log().sum() * latents[0, 0].numel()
+    log_std = pipe.codec.log_volume() * latents[0, 0].numel()
     log_std = log_std.expand(len(video))
     # Of the latents before they were standardised.
     entropy = posterior.entropy().double().flatten(1).sum(1) + log_std
