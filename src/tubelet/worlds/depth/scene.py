@@ -14,6 +14,17 @@ GRAVITY = 4.0
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white")
 METALS = ("gold", "silver")  # mirror finish
+WOOD = "brown"  # of beams
+FLOORS = (
+    "white",
+    "grey",
+    "navy",
+    "teal",
+    "brown",
+    "blue",
+    "green",
+    "red",
+)  # of plain grounds, tiles and checkers
 SHAPES = ("ball", "cube", "cylinder", "cone")
 FURNITURE = ("wall", "ramp", "block", "beam")  # a beam is a post, a crossbar or a rope
 GROUNDS = ("grass", "sand", "snow", "concrete", "wood", "tiles", "water", "plain", "checker")
@@ -25,7 +36,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Paint:
-    """What a surface looks like: a colour of COLOURS (or of METALS, which mirror), and a second one with its pattern.
+    """What a surface looks like: a colour of COLOURS, METALS (which mirror) or WOOD, and a second with its pattern.
 
     pattern: "plain", "octants" (eight parts in turn, balls) or "band" (a belt around the own z axis, balls).
     """
@@ -130,8 +141,8 @@ class Sun(NamedTuple):
 class Ground:
     """The plane z = 0: a kind of GROUNDS; colours of "plain", "tiles" (one) and "checker" (two), else none.
 
-    cell: side of a tile or checker, units. offset, angle: where its pattern lies. seed: of the backdrop's profile and
-    of where the ground's texture begins.
+    Those are FLOORS. cell: side of a tile or checker, units. offset, angle: where its pattern lies. seed: of the
+    backdrop's profile and of where the ground's texture begins.
     """
 
     kind: str
