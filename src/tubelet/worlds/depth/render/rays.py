@@ -1,0 +1,170 @@
+"""Rays through the pixels of rectangles of a picture, for all frames at once.
+
+A ray is origin + t d with d = x right + y down + forward, so t is the depth along the camera's axis. What is linear in d
+is a sum of a row and a column; it costs one addition a pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tubelet.worlds.depth.scene import Array, Camera
+
+NEAR = 0.05  # of what lies nearer than this along the axis no rectangle is worked out: it may be anywhere
+
+
+def f32(values: Array) -> Array:
+    """The same numbers in single precision."""
+    return np.asarray(values, np.float32)
+
+
+def wide(values: Array) -> Array:
+    """One number per frame [F], to be combined with pixels: float32 [F, 1, 1]."""
+    return f32(values)[..., None, None]
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Scalar product over the last axis."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+
+
+def unit(vectors: Array) -> Array:
+    """Vectors of length 1 along the given ones; zero stays zero."""
+    return vectors / np.maximum(np.sqrt(dot(vectors, vectors)), 1e-12)[..., None]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of the picture in each frame: its first row and column [F], and one size for all frames."""
+
+    top: Array
+    left: Array
+    height: int
+    width: int
+
+    def inside(self, frame: int) -> tuple[slice, slice]:
+        """Its rows and columns in that frame."""
+        top, left = int(self.top[frame]), int(self.left[frame])
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays of a tile: origin and axes [F, 3], x [F, 1, w], y [F, h, 1]; pixel is the side of a pixel in x and y."""
+
+    origin: Array
+    axes: tuple[Array, Array, Array]
+    x: Array
+    y: Array
+    pixel: float
+
+    def along(self, vectors: Array) -> Array:
+        """Scalar products of vectors [..., F, 3] and every d: float32 [..., F, h, w]."""
+        right, down, forward = (dot(vectors, axis)[..., None, None] for axis in self.axes)
+        return f32(right * self.x) + f32(down * self.y + forward)
+
+    def slope(self, vectors: Array) -> Array:
+        """How much `along` changes from one pixel to the next, across its level lines: [..., F]."""
+        right, down = dot(vectors, self.axes[0]), dot(vectors, self.axes[1])
+        return np.sqrt(right * right + down * down) * self.pixel
+
+    def points(self, t: Array, vectors: Array) -> Array:
+        """Scalar products of vectors [..., F, 3] and the points at depth t [F, h, w or 1]."""
+        return t * self.along(vectors) + wide(dot(vectors, self.origin))
+
+    def squared(self) -> Array:
+        """|d|^2, float32 [F, h, w]."""
+        return f32(self.x * self.x) + f32(self.y * self.y + 1)
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera and a picture's size; `mirrored` is what a level mirror on the ground shows in place of each pixel."""
+
+    origin: Array
+    axes: tuple[Array, Array, Array]
+    height: int
+    width: int
+    pixel: float
+
+    @classmethod
+    def of(cls, camera: Camera, height: int, width: int) -> "View":
+        """The view of a camera in a picture of that size."""
+        pixel = 1 / (camera.focal * min(height, width))
+        return cls(np.asarray(camera.position, float), camera.axes(), height, width, pixel)
+
+    def mirrored(self) -> "View":
+        """The same pixels looking up from below the ground: the reflected rays."""
+        flip = np.array([1.0, 1.0, -1.0])
+        right, down, forward = self.axes
+        return View(
+            self.origin * flip,
+            (right * flip, down * flip, forward * flip),
+            self.height,
+            self.width,
+            self.pixel,
+        )
+
+    def frames(self, which: slice | Array) -> "View":
+        """Some of its frames."""
+        right, down, forward = (axis[which] for axis in self.axes)
+        return View(self.origin[which], (right, down, forward), self.height, self.width, self.pixel)
+
+    def rays(self, tile: Tile) -> Rays:
+        """The rays of a tile."""
+        column = tile.left[:, None] + np.arange(tile.width) + 0.5 - self.width / 2
+        row = tile.top[:, None] + np.arange(tile.height) + 0.5 - self.height / 2
+        return Rays(
+            self.origin, self.axes, column[:, None, :] * self.pixel, row[:, :, None] * self.pixel, self.pixel
+        )
+
+    def whole(self, rows: slice | None = None) -> Tile:
+        """The tile of whole rows."""
+        start, stop, _ = (rows or slice(None)).indices(self.height)
+        zero = np.zeros(len(self.origin), int)
+        return Tile(zero + start, zero, stop - start, self.width)
+
+    def coordinates(self, points: Array) -> tuple[Array, Array, Array]:
+        """(x, y, depth) of points [F, K, 3] in the camera's axes, x and y times depth: each [F, K]."""
+        offset = points - self.origin[:, None]
+        right, down, forward = (dot(offset, axis[:, None]) for axis in self.axes)
+        return right, down, forward
+
+    def around(self, points: Array) -> Tile | None:
+        """The tile that holds the hull of points [F, K, 3]; none where it lies outside in every frame."""
+        right, down, depth = self.coordinates(points)
+        safe = np.maximum(depth, NEAR)
+        bounds = [right / safe, down / safe]
+        return self.bounded(
+            *(b.min(1) for b in bounds), *(b.max(1) for b in bounds), depth.min(1), depth.max(1)
+        )
+
+    def around_ball(self, centre: Array, radius: float) -> Tile | None:
+        """The tile that holds a ball at centre [F, 3]."""
+        right, down, depth = (values[:, 0] for values in self.coordinates(centre[:, None]))
+        low, high = [], []
+        for side in (right, down):
+            flat = depth * depth - radius * radius
+            safe = np.where(flat > 0, flat, 1.0)
+            root = radius * np.sqrt(np.maximum(side * side + flat, 0))
+            low.append((side * depth - root) / safe)
+            high.append((side * depth + root) / safe)
+        return self.bounded(*low, *high, depth - radius, depth + radius)
+
+    def bounded(self, x0: Array, y0: Array, x1: Array, y1: Array, near: Array, far: Array) -> Tile | None:
+        """The tile of one size that holds x0..x1, y0..y1 [F] and a margin; everything where part is behind the eye."""
+        top, bottom, left, right = (
+            np.clip(edge / self.pixel + size / 2 + margin, 0, size).astype(int)
+            for edge, size, margin in (
+                (y0, self.height, -1), (y1, self.height, 2), (x0, self.width, -1), (x1, self.width, 2),
+            )
+        )  # fmt: skip
+        behind, out = (near < NEAR) & (far > NEAR), (far <= NEAR) | (bottom <= top) | (right <= left)
+        top, left = (np.where(behind, 0, edge) for edge in (top, left))
+        bottom, right = np.where(behind, self.height, bottom), np.where(behind, self.width, right)
+        height, width = (int(np.where(out, 0, size).max(initial=0)) for size in (bottom - top, right - left))
+        if not height or not width:
+            return None
+        return Tile(
+            np.minimum(top, self.height - height), np.minimum(left, self.width - width), height, width
+        )
