@@ -23,7 +23,8 @@ from tubelet.autoencoder.codec import Codec
 from tubelet.evaluation.scores import score, shuffled_score
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.video import to_frames, to_video
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.judge.compare import compared
 from tubelet.worlds.shapes.judge.prompt_fit import Reading, read_clip
 
@@ -64,7 +65,7 @@ CORRUPTIONS: dict[str, Callable[[Frames], Frames]] = {
 
 def clips_of(first: int, count: int, **config: float) -> tuple[list[Frames], Wishes]:
     """The held-out clips of these numbers, and what they show."""
-    clips = WorldClips(WorldConfig(**config), first + count, split="held_out")  # type: ignore[arg-type]
+    clips = ShapesClips(ShapesConfig(**config), first + count, split="held_out")  # type: ignore[arg-type]
     numbers = range(first, first + count)
     return [clips.frames(i).numpy() for i in numbers], [clips.attributes(i) for i in numbers]
 

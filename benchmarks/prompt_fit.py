@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tubelet.evaluation.scores import score
 from tubelet.sampling.pipeline import VideoPipeline
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.judge.compare import compared
 from tubelet.worlds.shapes.judge.prompt_fit import Reading, read_clip
 
@@ -69,7 +70,7 @@ def guidance_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def videos(
-    args: argparse.Namespace, clips: WorldClips, pipe: VideoPipeline | None, some: range
+    args: argparse.Namespace, clips: ShapesClips, pipe: VideoPipeline | None, some: range
 ) -> list[NDArray[np.uint8]]:
     """The clips of these numbers, rendered or generated: each uint8 [F, H, W, 3]."""
     if pipe is None:
@@ -103,7 +104,7 @@ def show(table: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     """Judge the clips, print the table, write the lines."""
     args = arguments()
-    clips = WorldClips(WorldConfig(two_objects=0.0, pan=0.0), args.count, split=args.split)
+    clips = ShapesClips(ShapesConfig(two_objects=0.0, pan=0.0), args.count, split=args.split)
     pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint, weaker=args.weaker)
     readings: list[Reading] = []
     wanted, lines = [], []

@@ -9,14 +9,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
 
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 
 NUM_CLIPS = 1000
 
 
 def main() -> None:
     """Print the rate of pixels alone, and of captions alone."""
-    clips = WorldClips(WorldConfig(), NUM_CLIPS)
+    clips = ShapesClips(ShapesConfig(), NUM_CLIPS)
     for name, work in (("frames", clips.frames), ("captions", clips.captions)):
         start = time.process_time()
         for i in range(NUM_CLIPS):

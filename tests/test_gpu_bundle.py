@@ -21,7 +21,8 @@ from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.text.encoder import MiniLM, make_encoder
 from tubelet.training.config import DenoiserRun, LoopConfig
 from tubelet.training.log import Log, read_events
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = ROOT / "benchmarks" / "gpu"
@@ -215,8 +216,8 @@ def test_the_cut_encoder_is_near_the_published_one_and_does_not_claim_to_be_it(b
 @needs_minilm
 def test_the_cut_encoder_has_every_word_of_the_world_and_refuses_others(bundle):
     encoder = cut_text.CutMiniLM(bundle / cut_text.NAME)
-    clips = WorldClips(
-        WorldConfig(seed=7, two_objects=0.5), 100, "unseen_pairs"
+    clips = ShapesClips(
+        ShapesConfig(seed=7, two_objects=0.5), 100, "unseen_pairs"
     )  # none of those it was cut with
     encoder.encode([clips.captions(i)[-1] for i in range(30)])
     with pytest.raises(InputError, match="use words of the procedural world"):
@@ -231,7 +232,7 @@ def task(tmp_path_factory):
     folder = tmp_path_factory.mktemp("task")
     run = DenoiserRun(
         loop=LoopConfig(out=str(folder), seed=3), text="bytes", cache=str(folder / "cache"), caption_drop=0.0,
-        data=DataConfig(world=WorldConfig(num_frames=5, height=32, width=32), clips=10, held_out=2),
+        data=DataConfig(world=ShapesConfig(num_frames=5, height=32, width=32), clips=10, held_out=2),
         model=TransformerConfig(width=32, depth=1, heads=2, text_width=128),
     )  # fmt: skip
     return device_task.DeviceTask(run, Log(folder))
@@ -271,7 +272,7 @@ def test_dropped_captions_are_the_empty_prompt_in_the_wanted_share(task):
 
 
 def test_rendered_clips_are_the_clips_wherever_one_begins():
-    clips = WorldClips(WorldConfig(num_frames=1, height=16, width=16), 300)
+    clips = ShapesClips(ShapesConfig(num_frames=1, height=16, width=16), 300)
     world_data.begin({"training": clips})
     with ThreadPool(2) as pool:
         rendered = world_data.Rendered("training", clips, pool, "cpu", ahead=1)

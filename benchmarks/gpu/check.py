@@ -34,7 +34,8 @@ from tubelet.training.loop import State, accumulate, moved
 from tubelet.training.optim import Optimizers, Schedule
 from tubelet.training.start import part_of
 from tubelet.video import to_video
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 
 STEPS, BATCH, SHAPE, TOKENS = 12, 16, (16, 5, 8, 8), 20
 Answer = tuple[str, float, float]  # what was asked, the error, the most it may be
@@ -56,7 +57,7 @@ def text_states(bundle: Path, device: str) -> Iterator[Answer]:
 @torch.no_grad()
 def codec(device: str) -> Iterator[Answer]:
     """The shipped codec there and back. Convolutions may use tf32 there."""
-    clips = WorldClips(WorldConfig(), 8)
+    clips = ShapesClips(ShapesConfig(), 8)
     video = to_video(torch.stack([clips.frames(i) for i in range(8)]))
     here, there = codec_for("default")[0], codec_for("default")[0].to(device)
     latents = here.encode(video).mean
@@ -107,7 +108,7 @@ def small_task(folder: Path, device: str) -> DenoiserTask:
         schedule=Schedule(steps=STEPS, warm_up=2),
     )  # fmt: skip
     run = DenoiserRun(
-        loop=loop, data=DataConfig(world=WorldConfig(two_objects=0.0), clips=32, held_out=4), text=NAME,
+        loop=loop, data=DataConfig(world=ShapesConfig(two_objects=0.0), clips=32, held_out=4), text=NAME,
         codec="default", cache=str(folder / "cache"), model=TransformerConfig(width=64, depth=2, heads=2),
     )  # fmt: skip
     return DenoiserTask(run, Log(Path(loop.out)))

@@ -28,13 +28,14 @@ from tubelet.text.bert import is_read
 from tubelet.text.encoder import MINILM_FILES, MiniLM
 from tubelet.text.tokenizer import WordPieces
 from tubelet.worlds import shapes
-from tubelet.worlds.shapes.clips import SPLITS, WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import SPLITS, ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 
 PACKAGES = ("einops", "tokenizers")
 WORDS = "embeddings.word_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
 MARKERS = (0, 100, 101, 102)  # PAD, UNK, CLS, SEP
-WORLDS = (WorldConfig(), WorldConfig(two_objects=1.0), WorldConfig(two_objects=0.0, pan=1.0))
+WORLDS = (ShapesConfig(), ShapesConfig(two_objects=1.0), ShapesConfig(two_objects=0.0, pan=1.0))
 EXPECTED = 32  # captions whose published states travel along
 
 
@@ -76,7 +77,7 @@ def world_captions(clips: int) -> Iterator[str]:
     """Every caption of the first clips of all splits, with one object, two, and a moving camera."""
     for config in WORLDS:
         for split in SPLITS:
-            source = WorldClips(config, clips, split)
+            source = ShapesClips(config, clips, split)
             for number in range(clips):
                 yield from source.captions(number)
 

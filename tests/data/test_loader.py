@@ -13,7 +13,8 @@ from tubelet.data.loader import batches, clip_of
 from tubelet.draws import stream
 from tubelet.text.encoder import make_encoder
 from tubelet.video import to_video
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 
 
 def fetch(number: int) -> dict:
@@ -35,8 +36,8 @@ def test_every_epoch_visits_every_clip_once_in_its_own_order():
 
 
 @pytest.fixture
-def clips() -> WorldClips:
-    return WorldClips(WorldConfig(num_frames=5, height=16, width=16), 10)
+def clips() -> ShapesClips:
+    return ShapesClips(ShapesConfig(num_frames=5, height=16, width=16), 10)
 
 
 def encoded(clips, cache, codec=None, **changes):
@@ -61,7 +62,7 @@ def test_what_comes_back_is_what_was_encoded(clips, tmp_path, monkeypatch):
     assert data.longest == max(data.text(c, p).tokens.shape[1] for c in range(10) for p in range(2))
 
 
-class EveryLevel(WorldClips):
+class EveryLevel(ShapesClips):
     """Clips in which each of the 256 values of a byte occurs."""
 
     def frames(self, index: int) -> torch.Tensor:
@@ -70,7 +71,7 @@ class EveryLevel(WorldClips):
 
 
 def test_pixels_are_kept_bit_for_bit_and_compactly(tmp_path):
-    clips = EveryLevel(WorldConfig(num_frames=5, height=16, width=16), 3)
+    clips = EveryLevel(ShapesConfig(num_frames=5, height=16, width=16), 3)
     encoded(clips, tmp_path)
     data = encoded(clips, tmp_path)  # read back
     for clip in range(3):

@@ -12,18 +12,18 @@ from PIL import Image
 from tubelet.data.clips import write_clips
 from tubelet.data.source import (
     DataConfig,
-    ResizedClips,
     SizeConfig,
     held_out_clips,
     other_clips,
-    resize,
     training_clips,
 )
+from tubelet.data.views import ResizedClips, resize
 from tubelet.errors import InputError
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.render import SHAPES
 
-WORLD = WorldConfig(num_frames=5, height=16, width=16)
+WORLD = ShapesConfig(num_frames=5, height=16, width=16)
 
 
 def test_the_world_is_split(tmp_path):
@@ -33,7 +33,7 @@ def test_the_world_is_split(tmp_path):
 
 
 def test_a_folder_is_split_and_its_held_out_clips_are_at_most_those_asked_for(tmp_path):
-    write_clips(WorldClips(WORLD, 60), tmp_path / "clips")
+    write_clips(ShapesClips(WORLD, 60), tmp_path / "clips")
     config = DataConfig(folder=str(tmp_path / "clips"), held_out=1)
     train, held_out = training_clips(config), held_out_clips(config)
     assert len(held_out) == 1
@@ -43,7 +43,7 @@ def test_a_folder_is_split_and_its_held_out_clips_are_at_most_those_asked_for(tm
 
 
 def test_a_folder_too_small_to_split_is_refused(tmp_path):
-    write_clips(WorldClips(WORLD, 1), tmp_path / "clips")
+    write_clips(ShapesClips(WORLD, 1), tmp_path / "clips")
     config = DataConfig(folder=str(tmp_path / "clips"))
     with pytest.raises(InputError, match="add clips"):
         training_clips(config)
@@ -79,10 +79,10 @@ def test_every_size_has_its_own_fingerprint():
 
     sizes = [{}, {"frames": 3}, {"frames": 4}, {"height": 8}, {"width": 8}, {"height": 8, "width": 8}]
     assert len({fingerprint(**asked) for asked in sizes}) == len(sizes)
-    assert fingerprint() == WorldClips(WORLD, 2).fingerprint
+    assert fingerprint() == ShapesClips(WORLD, 2).fingerprint
     assert fingerprint(height=8) == fingerprint(frames=5, height=8, width=16)
     other = dataclasses.replace(WORLD, seed=1)
-    assert fingerprint(frames=3) != ResizedClips(WorldClips(other, 2), 3, None, None).fingerprint
+    assert fingerprint(frames=3) != ResizedClips(ShapesClips(other, 2), 3, None, None).fingerprint
 
 
 @pytest.mark.parametrize("size", [(24, 20), (48, 40), (13, 31), (32, 8), (1, 1), (48, 7)])
@@ -138,9 +138,9 @@ def test_a_lower_rate_leaves_frames_out(tmp_path, fps):
     assert slow.fingerprint != whole.fingerprint and slow.captions(3) == whole.captions(3)
     assert (
         training_clips(DataConfig(world=WORLD, clips=4, fps=8)).fingerprint
-        == WorldClips(WORLD, 4).fingerprint
+        == ShapesClips(WORLD, 4).fingerprint
     )
-    write_clips(WorldClips(WORLD, 60), tmp_path / "clips")
+    write_clips(ShapesClips(WORLD, 60), tmp_path / "clips")
     folder = DataConfig(folder=str(tmp_path / "clips"), held_out=1)
     for size in (SizeConfig(frames=2, height=8, width=8, fps=fps), SizeConfig(frames=2, height=8, width=8)):
         found = other_clips(dataclasses.replace(folder, fps=8 if size.fps else fps), size)
@@ -211,7 +211,7 @@ def test_another_size_of_the_world_is_its_scenes_rendered_at_that_size():
 
 
 def test_another_size_of_a_folder_is_its_clips_made_smaller(tmp_path):
-    write_clips(WorldClips(WORLD, 60), tmp_path / "clips")
+    write_clips(ShapesClips(WORLD, 60), tmp_path / "clips")
     config = DataConfig(folder=str(tmp_path / "clips"), held_out=1)
     train, held_out = other_clips(config, SizeConfig(frames=1, height=8, width=16, clips=4))
     assert (len(train), len(held_out)) == (4, 1)
@@ -239,7 +239,7 @@ def test_other_sizes_are_tables_of_the_file_and_other_flags_still_work(tmp_path)
     file.write_text('[loop]\nout = "out"\n' + table.format(1) + table.format(9))
     flags = ["--data.frames", "5", "--data.other-share", "0.3"]
     data = run_of(DenoiserRun, [str(file), *flags], "tubelet train").data
-    assert [size.name for size in data.other] == ["1x32x48", "9x32x48"]
+    assert [size.label for size in data.other] == ["1x32x48", "9x32x48"]
     assert (data.frames, data.other_share) == (5, 0.3)
     with pytest.raises(InputError, match="trained at one size"):
         run_of(CodecRun, [str(file)], "tubelet train-codec")
@@ -271,7 +271,7 @@ def test_captions_of_every_kind_have_their_own_fingerprint():
 
 def test_a_folder_of_labels_needs_no_captions(tmp_path):
     folder = tmp_path / "clips"
-    write_clips(WorldClips(WORLD, 60), folder)
+    write_clips(ShapesClips(WORLD, 60), folder)
     of_the_world = training_clips(DataConfig(folder=str(folder), caption="colour"))
     assert of_the_world.captions(0) == [of_the_world.attributes(0)["objects"][0]["colour"]]
     lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]

@@ -19,10 +19,10 @@ from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
 from tubelet.text.encoder import make_encoder
 from tubelet.video import to_video
-from tubelet.worlds.shapes.clips import WorldConfig
+from tubelet.worlds.shapes.config import ShapesConfig
 
 SIZE = {"frames": 5, "height": 16, "width": 16}
-CLIPS = held_out_clips(DataConfig(world=WorldConfig(two_objects=0.0), held_out=3, **SIZE))
+CLIPS = held_out_clips(DataConfig(world=ShapesConfig(two_objects=0.0), held_out=3, **SIZE))
 DIMS = 3 * 5 * 16 * 16
 
 

@@ -15,9 +15,9 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
 from tubelet.training.loop import train
 from tubelet.training.optim import Schedule
-from tubelet.worlds.shapes.clips import WorldConfig
+from tubelet.worlds.shapes.config import ShapesConfig
 
-DATA = DataConfig(world=WorldConfig(num_frames=5, height=32, width=32), clips=12, held_out=4)
+DATA = DataConfig(world=ShapesConfig(num_frames=5, height=32, width=32), clips=12, held_out=4)
 CODEC = CodecConfig(latent_channels=4, widths=(8, 16), encoder_depths=(1, 1), decoder_depths=(1, 1))
 MODEL = TransformerConfig(latent_channels=4, width=32, depth=2, heads=2, text_width=128)
 

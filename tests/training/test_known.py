@@ -21,10 +21,10 @@ from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.known import NOTHING, KnownConfig, frames_of, kind_of, unknown_of
 from tubelet.training.log import Log
 from tubelet.video import to_video
-from tubelet.worlds.shapes.clips import WorldConfig
+from tubelet.worlds.shapes.config import ShapesConfig
 
 KNOWN = KnownConfig(first=0.2, region=0.2, last=0.2, keyframes=0.2, each_frame=0.1)
-LONG = dataclasses.replace(DATA, world=WorldConfig(num_frames=9, height=32, width=32))
+LONG = dataclasses.replace(DATA, world=ShapesConfig(num_frames=9, height=32, width=32))
 IMAGE = SizeConfig(frames=1, height=32, width=32, clips=6)
 
 

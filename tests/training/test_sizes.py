@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from training.runs import DATA, codec_run, denoiser_run, events, go, same_bits
+from tubelet.data.buckets import bucket_of
 from tubelet.data.source import SizeConfig
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError
-from tubelet.training.batches import Batch, groups_of, size_of
+from tubelet.training.batches import Batch, groups_of
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.known import KnownConfig
@@ -51,15 +52,16 @@ def task_of(tmp_path: Path, codec: Path, batching: str, **changes) -> DenoiserTa
 
 
 def test_sizes_are_drawn_by_seed_and_number_in_their_shares():
-    drawn = [size_of(0, number, 3, 0.3) for number in range(4000)]
-    assert drawn == [size_of(0, number, 3, 0.3) for number in range(4000)]
-    assert drawn != [size_of(1, number, 3, 0.3) for number in range(4000)]
+    shares = [0.7, 0.1, 0.1, 0.1]
+    drawn = [bucket_of(0, number, shares) for number in range(4000)]
+    assert drawn == [bucket_of(0, number, shares) for number in range(4000)]
+    assert drawn != [bucket_of(1, number, shares) for number in range(4000)]
     counts = Counter(drawn)
     assert counts[0] == pytest.approx(2800, abs=90)  # three standard deviations
     assert all(counts[size] == pytest.approx(400, abs=60) for size in (1, 2, 3))
-    assert {size_of(0, number, 3, 0.0) for number in range(50)} == {0}
-    assert 0 not in {size_of(0, number, 3, 1.0) for number in range(50)}
-    assert size_of(0, 7, 0, 1.0) == 0
+    assert {bucket_of(0, number, [1.0, 0.0, 0.0]) for number in range(50)} == {0}
+    assert 0 not in {bucket_of(0, number, [0.0, 0.5, 0.5]) for number in range(50)}
+    assert bucket_of(0, 7, [1.0]) == 0
 
 
 def test_a_bucket_has_one_size_and_a_packed_batch_has_several(tmp_path, codec):
@@ -151,7 +153,7 @@ def test_the_other_sizes_change_nothing_of_the_main_one(tmp_path, codec):
     many = task_of(tmp_path, codec, "buckets")
     one = task_of(tmp_path, codec, "buckets", data=DATA)
     for number in range(3):
-        mine, other = many.sample(number, 0), one.fetch(number)
+        mine, other = many.samples.sample(number, 0), one.fetch(number)
         assert torch.equal(mine["content"].x0, other["content"].x0) and mine["time"] == other["time"]
 
 

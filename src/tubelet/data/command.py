@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tubelet.data.clips import write_clips
 from tubelet.progress import progress
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds import world_of
 
 
 def write_world(
@@ -29,8 +29,9 @@ def write_world(
         fps: Frames a second.
         seed: Another seed is another world of scenes.
     """
-    config = WorldConfig(num_frames=num_frames, height=height, width=width, fps=fps, seed=seed)
-    clips = WorldClips(config, count, split=split)
+    world = world_of("shapes")
+    config = world.config(num_frames=num_frames, height=height, width=width, fps=fps, seed=seed)
+    clips = world.clips(config, count, split)
     with progress("writing clips", count) as done:
         write_clips(clips, out, progress=done)
     print(f"{count} clips in {out}, with metadata.jsonl")

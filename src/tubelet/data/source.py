@@ -1,26 +1,27 @@
-"""Where clips come from: the procedural world, or a folder of videos; one config for both."""
+"""Where clips come from: a rendered world or a folder of videos, one of them or several; one config for all."""
 
-import hashlib
-import json
-import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from torch.nn import functional
-
 from tubelet.data.clips import Clips, FolderClips, Split
+from tubelet.data.views import FirstClips, LabelledClips, LoopedClips, ResizedClips, SlowerClips
 from tubelet.errors import InputError
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds import WorldConfig, default_config, world_of
 
-OTHER_HELD_OUT = 32  # held-out clips, at most, of each other size
+OTHER_HELD_OUT = 32  # held-out clips, at most, of each other bucket
+ROUNDING = 1e-9  # of shares that are added
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeConfig:
-    """Another size to train on: frames, height and width in pixels, and how many training clips of it, at most.
+    """Another bucket to train on: frames, height and width in pixels, and how many training clips of it, at most.
 
-    fps: its frames a second; None is the main size's.
+    folder, world: where its clips come from, one of them; None of either is the main source. A world is rendered at
+    this size, whatever its own table says.
+    fps: its frames a second; None is that of its own source, or the main size's where it has none.
+    share: of the training samples; None is an equal part of what is left of data.other_share.
+    caption: as data.caption, which None is. name: what it is called; None is its size, and its source if it has one.
     """
 
     frames: int
@@ -28,32 +29,48 @@ class SizeConfig:
     width: int
     clips: int = 2000
     fps: float | None = None
+    share: float | None = None
+    folder: str | None = None
+    world: WorldConfig | None = None
+    caption: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.frames, self.height, self.width, self.clips) < 1:
-            raise InputError(f"data.other {self.name} of {self.clips} clips: each number must be at least 1")
-        check_fps(self.fps, f"data.other {self.name}: fps")
+            raise InputError(f"data.other {self.label} of {self.clips} clips: each number must be at least 1")
+        if self.folder is not None and self.world is not None:
+            raise InputError(f"data.other {self.label} has a folder and a world; leave one out")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise InputError(
+                f"data.other {self.label}: share {self.share:g} is a share of samples; give 0 to 1"
+            )
+        check_fps(self.fps, f"data.other {self.label}: fps")
 
     @property
-    def name(self) -> str:
-        """Frames x height x width, as in 17x48x80, and @ frames a second where it has its own."""
+    def label(self) -> str:
+        """What it is called: 17x48x80, 17x48x80@4 with a rate of its own, 17x64x64-drones from a folder of its own."""
         rate = "" if self.fps is None else f"@{self.fps:g}"
-        return f"{self.frames}x{self.height}x{self.width}{rate}"
+        source = Path(self.folder).name if self.folder else self.world.kind if self.world else ""
+        return self.name or "-".join(
+            filter(None, [f"{self.frames}x{self.height}x{self.width}{rate}", source])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """A folder of clips with metadata.jsonl, or (folder None) the procedural world.
+    """A folder of clips with metadata.jsonl, or (folder None) a rendered world.
 
     clips: training clips of the world. held_out: held-out clips that are measured on, at most, of either source.
     fps: every second, third ... frame alone, so that there are so many a second. frames: only the first so many of
     each clip, then. height, width: the largest centred part of this shape, made smaller to so many pixels. None leaves
     the clips as they are; more than they have is refused.
+    crop: height and width of the part of each clip that a codec trains on, at another place for each sample.
     loop: each clip forwards to its middle and back, so that it comes round (for positions "periodic").
     caption: the attribute that stands for the caption, such as a label: a key of metadata.jsonl, or what the world
     knows of a scene or of its first object.
-    other: further sizes that a denoiser trains on, each a table [[data.other]] of a file. The world is rendered at
-    them; clips of a folder are cut and made smaller. other_share: share of the training samples that have them.
+    other: further sizes and sources to train on, each a table [[data.other]] of a file. A world is rendered at them;
+    clips of a folder are cut and made smaller. other_share: share of the training samples that have them; where each
+    has a share of its own it is their sum instead.
     """
 
     folder: str | None = None
@@ -61,21 +78,22 @@ class DataConfig:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
+    crop: tuple[int, int] | None = None
     loop: bool = False
     caption: str | None = None
-    world: WorldConfig = field(default_factory=WorldConfig)
+    world: WorldConfig = field(default_factory=default_config)
     clips: int = 20_000
     held_out: int = 128
     other: tuple[SizeConfig, ...] = ()
     other_share: float = 0.15
 
     def __post_init__(self) -> None:
-        if not 0 <= self.other_share <= 1:
-            raise InputError(f"data.other_share is {self.other_share:g}, a share of samples; give 0 to 1")
-        if repeated := {
-            size.name for size in self.other if [o.name for o in self.other].count(size.name) > 1
-        }:
-            raise InputError(f"data.other has {', '.join(sorted(repeated))} more than once; leave one out")
+        labels = [size.label for size in self.other]
+        if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+            raise InputError(
+                f"data.other has {', '.join(repeated)} more than once; leave one out, or give each a name"
+            )
+        self._check_shares()
         if self.clips < 1 or self.held_out < 1:
             raise InputError(f"data needs at least 1 clip each: clips {self.clips}, held_out {self.held_out}")
         for name in ("frames", "height", "width"):
@@ -84,7 +102,33 @@ class DataConfig:
                 raise InputError(
                     f"data.{name} is {value}; give --data.{name} 1 or more, or leave it out to keep the clips' own"
                 )
+        if self.crop is not None and min(self.crop) < 1:
+            raise InputError(f"data.crop is {self.crop}; give a height and a width of 1 or more")
         check_fps(self.fps, "data.fps")
+
+    def _check_shares(self) -> None:
+        """Refuse shares that do not sum."""
+        if not 0 <= self.other_share <= 1:
+            raise InputError(f"data.other_share is {self.other_share:g}, a share of samples; give 0 to 1")
+        told = [size.share for size in self.other if size.share is not None]
+        if sum(told) > 1 + ROUNDING:
+            raise InputError(
+                f"the shares of data.other sum to {sum(told):g}; give shares that sum to 1 at most"
+            )
+        if len(told) < len(self.other) and sum(told) > self.other_share + ROUNDING:
+            raise InputError(
+                f"the shares of data.other sum to {sum(told):g} and leave nothing of data.other_share "
+                f"{self.other_share:g} to those without one; raise it, or give each a share"
+            )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the training samples: the main source's share, then that of each of `other`."""
+        told = [size.share for size in self.other if size.share is not None]
+        untold = len(self.other) - len(told)
+        whole = self.other_share if untold else sum(told)
+        each = max(0.0, self.other_share - sum(told)) / untold if untold else 0.0
+        return max(0.0, 1 - whole), *(each if size.share is None else size.share for size in self.other)
 
 
 def check_fps(fps: float | None, name: str) -> None:
@@ -93,197 +137,57 @@ def check_fps(fps: float | None, name: str) -> None:
         raise InputError(f"{name} is {fps:g}; give more than 0, or leave it out to keep the clips' own")
 
 
-class OtherClips:
-    """Clips made of other clips: what a class below does not say is theirs."""
-
-    def __init__(self, clips: Clips, *told: Any) -> None:
-        """`told`: all that decides how they differ, ready for JSON; nothing where each clip stays what it was."""
-        self.clips, self.fps, self.fingerprint = clips, clips.fps, clips.fingerprint
-        if told:
-            self.fingerprint = hashlib.sha256(json.dumps([clips.fingerprint, *told]).encode()).hexdigest()
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.clips)
-
-    def frames(self, index: int) -> Tensor:
-        """Those of the other clips."""
-        return self.clips.frames(index)
-
-    def captions(self, index: int) -> list[str]:
-        """Those of the other clips."""
-        return self.clips.captions(index)
-
-    def attributes(self, index: int) -> dict[str, Any]:
-        """Those of the other clips."""
-        return self.clips.attributes(index)
-
-
-class FirstClips(OtherClips):
-    """The first `count` of other clips."""
-
-    def __init__(self, clips: Clips, count: int) -> None:
-        super().__init__(clips)  # the length is told beside the fingerprint
-        self.count = min(count, len(clips))
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return self.count
-
-
-class LabelledClips(OtherClips):
-    """Other clips, with one of their attributes as the only caption.
-
-    Of several objects the first one's attributes count too. Raises InputError, with those that there are, where a clip
-    has no word or number of this name.
-    """
-
-    def __init__(self, clips: Clips, name: str) -> None:
-        super().__init__(clips, "caption", name)  # text states are cached under it
-        self.name = name
-        if len(clips):
-            self.captions(0)
-
-    def captions(self, index: int) -> list[str]:
-        """The attribute."""
-        own = self.attributes(index)
-        match own.get("objects"):
-            case [dict() as first, *_]:  # as the world has them, and folders made from it
-                own = {**first, **own}
-        known = {key: str(value) for key, value in own.items() if isinstance(value, str | int | float)}
-        if self.name not in known:
-            raise InputError(
-                f"data.caption is {self.name!r}, which clip {index} does not have; give one of {', '.join(known)}"
-            )
-        return [known[self.name]]
-
-
-class SlowerClips(OtherClips):
-    """Every k-th frame of other clips, from the first on, so that there are `fps` a second.
-
-    Raises InputError, with the nearest rates that there are, where k is not whole.
-    """
-
-    def __init__(self, clips: Clips, fps: float, key: str = "--data") -> None:
-        """`key` names the config that asks, in errors."""
-        step = round(clips.fps / fps)
-        if step < 1 or not math.isclose(step * fps, clips.fps, rel_tol=1e-3):
-            below = max(1, math.floor(clips.fps / fps))
-            rates = " or ".join(f"{clips.fps / part:g}" for part in (below, below + 1))
-            raise InputError(
-                f"{key.lstrip('-')}.fps is {fps:g}, but the clips have {clips.fps:g} frames a second and only whole "
-                f"frames are left out; give {key}.fps {rates}"
-            )
-        super().__init__(clips, "every", step)
-        self.step, self.fps = step, clips.fps / step
-
-    def frames(self, index: int) -> Tensor:
-        """Every k-th frame of one clip, uint8 [F, H, W, 3]."""
-        return self.clips.frames(index)[:: self.step].contiguous()
-
-
-class LoopedClips(OtherClips):
-    """Other clips forwards to their middle frame and backwards again: frame k and frame F - k are the same.
-
-    The frame behind the last is the first, so they come round, and they are as long as before.
-    """
-
-    def __init__(self, clips: Clips) -> None:
-        super().__init__(clips, "loop")
-
-    def frames(self, index: int) -> Tensor:
-        """One clip there and back, uint8 [F, H, W, 3]."""
-        frames = self.clips.frames(index)
-        count = len(frames)
-        return frames[[min(number, count - number) for number in range(count)]]
-
-
-class ResizedClips(OtherClips):
-    """The first frames of other clips, cropped to a shape about their centre and made smaller; fps and words stay.
-
-    The first ones, because that is what a shorter clip of the world is; captions still tell of the whole. None keeps a
-    side. Raises InputError where the clips have fewer frames or pixels: nothing is repeated or enlarged.
-    """
-
-    def __init__(
-        self, clips: Clips, frames: int | None, height: int | None, width: int | None, key: str = "--data"
-    ) -> None:
-        """`key` names the config that asks, in errors."""
-        asked, own = (frames, height, width), tuple(clips.frames(0).shape[:3])
-        for name, wish, most in zip(("frames", "height", "width"), asked, own, strict=True):
-            if wish is not None and wish > most:
-                raise InputError(
-                    f"{key.lstrip('-')}.{name} is {wish}, but the clips are {own[0]} x {own[1]} x {own[2]} (frames x "
-                    f"height x width); give {key}.{name} {most} or less, or larger clips"
-                )
-        self.size = tuple(wish or most for wish, most in zip(asked, own, strict=True))  # F, H, W
-        super().__init__(clips, self.size)
-
-    def frames(self, index: int) -> Tensor:
-        """The first frames of one clip, uint8 [F, H, W, 3], resized."""
-        num_frames, height, width = self.size
-        return resize(self.clips.frames(index)[:num_frames], height, width)
-
-
-def resize(frames: Tensor, height: int, width: int) -> Tensor:
-    """uint8 frames [F, H, W, 3] -> [F, height, width, 3]: the centred part of that shape, antialiased bilinear.
-
-    On bytes in channels_last, as Pillow does it: the same bits at half the size, roundings up to 1 apart at others.
-    """
-    _, rows, columns, _ = frames.shape
-    scale = min(rows / height, columns / width)
-    high, wide = min(rows, round(height * scale)), min(columns, round(width * scale))
-    top, left = (rows - high) // 2, (columns - wide) // 2
-    part = frames[:, top : top + high, left : left + wide].contiguous()
-    if (high, wide) == (height, width):
-        return part
-    images = part.permute(0, 3, 1, 2)  # [F, 3, high, wide] in channels_last
-    small = functional.interpolate(images, (height, width), mode="bilinear", antialias=True)
-    return small.permute(0, 2, 3, 1).contiguous()
-
-
 def training_clips(config: DataConfig) -> Clips:
     """The clips to train on."""
     if config.folder is not None:
-        return _main(_folder(config, "train"), config)
-    return _main(WorldClips(config.world, config.clips, split="train"), config)
+        return _main(_folder(config.folder, "train", config.caption), config)
+    return _main(world_clips(config.world, config.clips, "train"), config)
 
 
 def held_out_clips(config: DataConfig) -> Clips:
     """The clips to measure on; never trained on."""
     if config.folder is not None:
-        return _main(FirstClips(_folder(config, "held_out"), config.held_out), config)
-    return _main(WorldClips(config.world, config.held_out, split="held_out"), config)
+        clips = _folder(config.folder, "held_out", config.caption)
+        return _main(FirstClips(clips, config.held_out), config)
+    return _main(world_clips(config.world, config.held_out, "held_out"), config)
 
 
 def other_clips(config: DataConfig, size: SizeConfig) -> tuple[Clips, Clips]:
-    """Clips of another size: those to train on, and a few to measure on.
+    """Clips of another bucket: those to train on, and a few to measure on.
 
-    The world's are the scenes of the main size, rendered at this one and at its rate. Raises InputError where clips of
-    a folder have fewer frames or pixels, or no such rate.
+    A world's are rendered at this size and rate; without a world of its own they are the scenes of the main size.
+    Raises InputError where clips of a folder have fewer frames or pixels, or no such rate.
     """
-    count, fps = min(config.held_out, OTHER_HELD_OUT), config.fps if size.fps is None else size.fps
-    if config.folder is None:
-        fps = config.world.fps if fps is None else fps
-        shape = {"num_frames": size.frames, "height": size.height, "width": size.width}
-        world = replace(config.world, fps=fps, **shape)
-        train = WorldClips(world, size.clips, split="train")
-        held_out = WorldClips(world, count, split="held_out")
-        return _told(train, config), _told(held_out, config)
-    train = FirstClips(_folder(config, "train"), size.clips)
-    held_out = FirstClips(_folder(config, "held_out"), count)
-    wanted = (size.frames, size.height, size.width)
-    small = [_sized(clips, wanted, fps, "data.other") for clips in (train, held_out)]
-    return _told(small[0], config), _told(small[1], config)
+    own = size.folder is not None or size.world is not None
+    folder, world = (size.folder, size.world) if own else (config.folder, config.world)
+    fps = size.fps if own or size.fps is not None else config.fps
+    caption = config.caption if size.caption is None else size.caption
+    counts: dict[Split, int] = {"train": size.clips, "held_out": min(config.held_out, OTHER_HELD_OUT)}
+    if folder is not None:
+        wanted = (size.frames, size.height, size.width)
+        found = [FirstClips(_folder(folder, split, caption), count) for split, count in counts.items()]
+        found = [_sized(clips, wanted, fps, "data.other") for clips in found]
+    else:
+        assert world is not None  # a source is one of the two
+        fps = world.fps if fps is None else fps
+        world = replace(world, fps=fps, num_frames=size.frames, height=size.height, width=size.width)
+        found = [world_clips(world, count, split) for split, count in counts.items()]
+    train, held_out = (_told(clips, config.loop, caption) for clips in found)
+    return train, held_out
 
 
-def _folder(config: DataConfig, split: Split) -> FolderClips:
-    assert config.folder is not None
-    return FolderClips(config.folder, split=split, captioned=config.caption is None)
+def world_clips(config: WorldConfig, count: int, split: str = "train") -> Any:
+    """Clips of the world that a config names, with its `truth` where it has one."""
+    return world_of(config.kind).clips(config, count, split)
+
+
+def _folder(folder: str, split: Split, caption: str | None) -> FolderClips:
+    return FolderClips(folder, split=split, captioned=caption is None)
 
 
 def _main(clips: Clips, config: DataConfig) -> Clips:
-    return _told(_sized(clips, (config.frames, config.height, config.width), config.fps), config)
+    wanted = (config.frames, config.height, config.width)
+    return _told(_sized(clips, wanted, config.fps), config.loop, config.caption)
 
 
 def _sized(clips: Clips, size: tuple[int | None, ...], fps: float | None, key: str = "--data") -> Clips:
@@ -293,7 +197,7 @@ def _sized(clips: Clips, size: tuple[int | None, ...], fps: float | None, key: s
     return clips if size == (None, None, None) else ResizedClips(clips, *size, key=key)
 
 
-def _told(clips: Clips, config: DataConfig) -> Clips:
-    """The clips as the config wants them told: as loops, by a label."""
-    clips = LoopedClips(clips) if config.loop else clips
-    return clips if config.caption is None else LabelledClips(clips, config.caption)
+def _told(clips: Clips, loop: bool, caption: str | None) -> Clips:
+    """The clips as a config wants them told: as loops, by a label."""
+    clips = LoopedClips(clips) if loop else clips
+    return clips if caption is None else LabelledClips(clips, caption)

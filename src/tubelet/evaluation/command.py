@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import tyro
 
 from tubelet.data.clips import Clips
-from tubelet.data.source import DataConfig, FirstClips, held_out_clips, training_clips
+from tubelet.data.source import DataConfig, held_out_clips, training_clips
+from tubelet.data.views import FirstClips
 from tubelet.errors import InputError
 from tubelet.evaluation.likelihood import BoundTable, bound_table, standard_error
 from tubelet.progress import progress
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
-from tubelet.worlds.shapes.clips import WorldConfig
+from tubelet.worlds import WORLDS, default_config, world_of
 
 FITTED = 32  # training clips that a latent model's decoder is fitted on
 
@@ -23,8 +24,8 @@ class BoundFlags:
     """The variational bound of a checkpoint on held-out clips, term by term, in bits per pixel value.
 
     checkpoint: its folder; "default" is the shipped one.
-    data: a folder of clips with metadata.jsonl, cut and made smaller to what the checkpoint was trained on; or "world",
-        the procedural world's scenes of one object. Its held-out clips are measured.
+    data: a folder of clips with metadata.jsonl, cut and made smaller to what the checkpoint was trained on; or a kind of
+        world, its plainest scenes ("world" is the usual one, with one object). Its held-out clips are measured.
     caption: the attribute of a clip that stands for its caption, for a checkpoint of labels.
     clips: how many of them.
     rows: rows of the table; each costs one network call a clip.
@@ -79,8 +80,10 @@ def bound(arguments: list[str]) -> None:
 
 def clips_of(flags: BoundFlags, trained: Scheduler) -> tuple[Clips, Clips]:
     """The held-out clips to measure and a few training clips, both of the size that the checkpoint was trained on."""
+    kind = default_config().kind if flags.data == "world" else flags.data
+    world = world_of(kind).plain if kind in WORLDS else None
     config = DataConfig(
-        folder=None if flags.data == "world" else flags.data, world=WorldConfig(two_objects=0.0), clips=FITTED,
+        folder=flags.data if world is None else None, world=world or default_config(), clips=FITTED,
         held_out=flags.clips, caption=flags.caption, frames=trained.num_frames, height=trained.height,
         width=trained.width,
     )  # fmt: skip

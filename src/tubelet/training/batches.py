@@ -1,4 +1,4 @@
-"""Clips of several sizes in one training: which size a sample has, and batches of one size or of several."""
+"""Clips of several sizes and sources in one training: what they are as latents, and batches of one or of several."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
+from tubelet.data.buckets import buckets_of
 from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded
-from tubelet.data.source import DataConfig, SizeConfig, held_out_clips, other_clips, training_clips
+from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import BoundStep
-from tubelet.draws import stream
 from tubelet.errors import InputError
 from tubelet.model.references import Reference
 from tubelet.model.transformer import VideoTransformer
 from tubelet.model.tubelets import Tubelet
 from tubelet.sampling.pipeline import latent_shape
 from tubelet.shapes import Text
-
-SIZES = 0x51  # sets the stream that sizes are drawn from apart from the samples' own draws
 
 Encode = Callable[[Clips, int, str], Encoded]  # clips, phrasings of each, what to call them
 
@@ -74,9 +72,9 @@ Batches = Batch | tuple[Batch, ...]  # of one size, or one for each size of a pa
 
 
 class Size(NamedTuple):
-    """Clips of one size: which, the share of training samples that have it, and (C, f, h, w) of its latents.
+    """Clips of one size and source: which, the share of training samples that have it, and (C, f, h, w) of its latents.
 
-    share: of the main size it is what the others leave. stride: frames of the main size that one of its frames lasts.
+    stride: frames of the main clips that one of its frames lasts. content: what its training clips are, as a hash.
     """
 
     name: str
@@ -84,12 +82,8 @@ class Size(NamedTuple):
     shape: tuple[int, int, int, int]
     clips: Clips
     held_out: Clips
+    content: str
     stride: float = 1.0
-
-    @property
-    def content(self) -> str:
-        """What its training clips are, as a hash."""
-        return f"{len(self.clips)} of {self.clips.fingerprint}"
 
     def encoded(self, encode: Encode, phrasings: int, name: str = "") -> tuple[Encoded, Encoded]:
         """Its training clips, with so many captions each, and its held-out clips, with one."""
@@ -101,37 +95,25 @@ class Size(NamedTuple):
 
 def sizes_of(config: DataConfig, codec: CausalCodec | IdentityCodec, tubelet: Tubelet) -> list[Size]:
     """The main size, then the others. InputError names the nearest size for one that does not fill tubelets."""
-    clips, held_out = training_clips(config), held_out_clips(config)
-    frames, height, width = clips.frames(0).shape[:3]
-    main = SizeConfig(frames=frames, height=height, width=width)
-    count = len(config.other)
-    shape = latent_shape(codec, tubelet, frames, height, width)
-    sizes = [Size(main.name, 1 - config.other_share if count else 1.0, shape, clips, held_out)]
-    for other in config.other:
+    if config.crop is not None:
+        raise InputError("data.crop is for codecs: a denoiser's clips are encoded once, whole; leave it out")
+    buckets, sizes = buckets_of(config), []
+    rate = buckets[0].clips.fps
+    for number, bucket in enumerate(buckets):
         try:
-            shape = latent_shape(codec, tubelet, other.frames, other.height, other.width)
+            shape = latent_shape(codec, tubelet, *bucket.size)
         except InputError as error:
-            raise InputError(f"data.other {other.name}: {error}") from None
-        train, measured = other_clips(config, other)
-        share, stride = config.other_share / count, clips.fps / train.fps
-        sizes.append(Size(other.name, share, shape, train, measured, stride))
+            raise (InputError(f"data.other {bucket.name}: {error}") if number else error) from None
+        stride = rate / bucket.clips.fps
+        sizes.append(
+            Size(bucket.name, bucket.share, shape, bucket.clips, bucket.held_out, bucket.content, stride)
+        )
     return sizes
 
 
 def rates_of(sizes: Sequence[Size]) -> tuple[float, ...]:
     """The frames a second of all sizes, each rate once."""
     return tuple(sorted({size.clips.fps for size in sizes}))
-
-
-def size_of(seed: int, number: int, others: int, share: float) -> int:
-    """Which size unit `number` has, a sample or a micro-batch: 0, the main one, or 1 .. others, each equally often.
-
-    `share` is the probability of one of the others. A function of (seed, number), so a resumed run draws the same.
-    """
-    if not others:
-        return 0
-    source = stream(seed, SIZES, number)
-    return 1 + int(source.integers(others)) if source.random() < share else 0
 
 
 def smaller(config: DataConfig, clips: int) -> DataConfig:

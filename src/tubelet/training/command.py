@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -12,6 +13,7 @@ from tubelet.training.config import CodecRun, DenoiserRun, read_run
 from tubelet.training.folder import sole_use
 from tubelet.training.log import Log
 from tubelet.training.loop import Task, train
+from tubelet.worlds import WorldConfig
 
 Run = TypeVar("Run", CodecRun, DenoiserRun)
 
@@ -57,6 +59,19 @@ def run_of(kind: type[Run], arguments: list[str], name: str) -> Run:
         raise InputError(f"{name} needs a config first, such as configs/denoiser.toml")
     flags = [re.sub(r"^--data(?==|$)", "--data.folder", word) for word in arguments[1:]]
     about = f"{kind.__doc__}\n\n{VERIFY_HELP}"
-    return tyro.cli(
-        kind, default=read_run(kind, arguments[0]), args=flags, prog=f"{name} CONFIG", description=about
-    )
+    default = in_world(read_run(kind, arguments[0]), flags)
+    return tyro.cli(kind, default=default, args=flags, prog=f"{name} CONFIG", description=about)
+
+
+def in_world(run: Run, flags: list[str]) -> Run:
+    """The run in the world of a flag --data.world.kind, at the size it had, so that this kind's own flags are there."""
+    words = " ".join(flags).replace("=", " ").split()
+    if "--data.world.kind" not in words[:-1]:
+        return run
+    kind = words[words.index("--data.world.kind") + 1]
+    shared: dict[str, Any] = {f.name: getattr(run.data.world, f.name) for f in fields(WorldConfig)}
+    shared["kind"] = kind
+    if kind != run.data.world.kind:
+        world = WorldConfig.variant(shared)(**shared)
+        run = replace(run, data=replace(run.data, world=world))
+    return run

@@ -200,6 +200,7 @@ def read_run(kind: type[Run], file: str | Path) -> Run:
 
 def from_dict(kind: type[Run], values: dict[str, Any], where: str = "") -> Run:
     """A (nested) dataclass from plain values; unknown, missing and wrongly typed keys are refused by name."""
+    kind = kind.variant(values) if hasattr(kind, "variant") else kind  # pyright: ignore
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     for key in values:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tubelet.autoencoder.codec import Codec, CodecConfig, codec_of, encoder_hash, make_codec
 from tubelet.checkpoint import Part
+from tubelet.data.buckets import bucket_of
 from tubelet.data.clips import Clips
 from tubelet.data.latents import Encoded, chosen_captions, encode_clips
 from tubelet.data.loader import clip_of
@@ -35,7 +36,6 @@ from tubelet.training.batches import (
     joined,
     predictions,
     rates_of,
-    size_of,
     sizes_of,
 )
 from tubelet.training.config import DenoiserRun
@@ -140,8 +140,8 @@ class DenoiserTask:
 
     def fetch(self, number: int) -> dict[str, Any]:
         """Size, clip, phrasing and every draw of global sample `number`, keyed by (seed, number)."""
-        seed, data, unit = self.run.loop.seed, self.run.data, self.unit_of(number)
-        size = size_of(seed, unit, len(data.other), data.other_share)
+        seed, unit = self.run.loop.seed, self.unit_of(number)
+        size = bucket_of(seed, unit, [size.share for size in self.sizes])
         kind = kind_of(self.run.known, seed, unit)
         return self.sample(number, size, kind if kind in self.kinds_of(size) else NOTHING)
 

@@ -14,7 +14,8 @@ import torch
 from tubelet.errors import InputError
 from tubelet.worlds.shapes import scene as words
 from tubelet.worlds.shapes.captions import SHAPE_WORDS, SPEED_WORDS
-from tubelet.worlds.shapes.clips import SPLITS, WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import SPLITS, ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.render import SHAPES, coverage, masks, render
 
 COUNT = 2000
@@ -22,8 +23,8 @@ TIMES = [k / 8 for k in range(17)]
 
 
 @pytest.fixture(scope="module")
-def clips() -> WorldClips:
-    return WorldClips(WorldConfig(), COUNT)
+def clips() -> ShapesClips:
+    return ShapesClips(ShapesConfig(), COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +57,16 @@ def lone(clips, scenes, motions, limit=40):
 
 
 def test_a_clip_depends_on_seed_split_and_number_alone(clips):
-    again = WorldClips(WorldConfig(), 10)
+    again = ShapesClips(ShapesConfig(), 10)
     assert all(torch.equal(again.frames(i), clips.frames(i)) for i in range(10))
     assert again.captions(3) == clips.captions(3) and again.fingerprint == clips.fingerprint
-    others = [WorldClips(WorldConfig(seed=1), 10), *(WorldClips(WorldConfig(), 10, s) for s in SPLITS[1:])]
+    others = [ShapesClips(ShapesConfig(seed=1), 10), *(ShapesClips(ShapesConfig(), 10, s) for s in SPLITS[1:])]
     assert len({c.fingerprint for c in (clips, *others)}) == 4
     assert not any(torch.equal(other.frames(0), clips.frames(0)) for other in others)
 
 
 def test_frames_are_bytes_of_the_asked_size():
-    frames = WorldClips(WorldConfig(num_frames=5, height=48, width=80), 1).frames(0)
+    frames = ShapesClips(ShapesConfig(num_frames=5, height=48, width=80), 1).frames(0)
     assert frames.dtype == torch.uint8 and frames.shape == (5, 48, 80, 3)
 
 
@@ -81,14 +82,14 @@ def test_numbers_outside_are_refused(clips):
 )
 def test_a_bad_config_is_refused(bad):
     with pytest.raises(InputError, match=next(iter(bad)) if "height" not in bad else "pixels"):
-        WorldConfig(**bad)
+        ShapesConfig(**bad)
 
 
 def test_an_unknown_split_names_the_near_miss():
     with pytest.raises(InputError, match="held_out"):
-        WorldClips(WorldConfig(), 1, "heldout")
+        ShapesClips(ShapesConfig(), 1, "heldout")
     with pytest.raises(InputError, match="count"):
-        WorldClips(WorldConfig(), -1)
+        ShapesClips(ShapesConfig(), -1)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80)])
@@ -137,9 +138,9 @@ def test_every_word_occurs(clips):
 
 def test_training_never_shows_an_unseen_pair_and_the_unseen_split_always_does(scenes):
     assert not any(thing.is_unseen() for scene in scenes for thing in scene.things)
-    held_out = WorldClips(WorldConfig(), 600, "held_out")
+    held_out = ShapesClips(ShapesConfig(), 600, "held_out")
     assert not any(thing.is_unseen() for i in range(600) for thing in held_out.scene(i).things)
-    unseen = WorldClips(WorldConfig(), 600, "unseen_pairs")
+    unseen = ShapesClips(ShapesConfig(), 600, "unseen_pairs")
     shown: Counter = Counter()
     for i in range(600):
         about = unseen.attributes(i)["objects"]
@@ -151,8 +152,8 @@ def test_training_never_shows_an_unseen_pair_and_the_unseen_split_always_does(sc
 
 
 def test_an_unseen_pair_is_found_wherever_a_clip_is_all_pairs_or_all_pans():
-    for config in (WorldConfig(two_objects=1.0), WorldConfig(two_objects=0.0, pan=1.0)):
-        clips = WorldClips(config, 200, "unseen_pairs")
+    for config in (ShapesConfig(two_objects=1.0), ShapesConfig(two_objects=0.0, pan=1.0)):
+        clips = ShapesClips(config, 200, "unseen_pairs")
         assert all(any(t.is_unseen() for t in clips.scene(i).things) for i in range(200))
 
 
@@ -217,7 +218,7 @@ def test_nothing_round_rotates_and_cameras_pan_over_texture_only(scenes):
 
 
 def test_a_pan_moves_the_texture_the_other_way():
-    clips = WorldClips(WorldConfig(pan=1.0, two_objects=0.0, num_frames=2), 60)
+    clips = ShapesClips(ShapesConfig(pan=1.0, two_objects=0.0, num_frames=2), 60)
     for i in range(60):
         background = clips.scene(i).background
         bare = dataclasses.replace(clips.scene(i), things=())

@@ -7,7 +7,8 @@ import torch
 from tubelet.evaluation.scores import score, shuffled_score
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.video import to_frames, to_video
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.judge.compare import compared
 from tubelet.worlds.shapes.judge.prompt_fit import read_clip
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def world(count, **config):
-    clips = WorldClips(WorldConfig(**config), count, split="held_out")
+    clips = ShapesClips(ShapesConfig(**config), count, split="held_out")
     return [clips.frames(i).numpy() for i in range(count)], [clips.attributes(i) for i in range(count)]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tubelet.errors import InputError
 from tubelet.evaluation.scores import score, shuffled_score
-from tubelet.worlds.shapes.clips import WorldClips, WorldConfig
+from tubelet.worlds.shapes.clips import ShapesClips
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.judge.colours import GROUNDS, PALETTE
 from tubelet.worlds.shapes.judge.compare import compared
 from tubelet.worlds.shapes.judge.motions import MOTIONS
@@ -254,7 +255,7 @@ def test_the_names_are_those_of_the_world():
 
 
 def world(count, **config):
-    clips = WorldClips(WorldConfig(**config), count, split="held_out")
+    clips = ShapesClips(ShapesConfig(**config), count, split="held_out")
     return [clips.frames(i).numpy() for i in range(count)], [clips.attributes(i) for i in range(count)]
 
 

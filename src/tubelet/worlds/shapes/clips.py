@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tubelet.errors import InputError, near_miss
 from tubelet.worlds.shapes.captions import captions_of
+from tubelet.worlds.shapes.config import ShapesConfig
 from tubelet.worlds.shapes.draw import draw_scene
 from tubelet.worlds.shapes.render import render
 from tubelet.worlds.shapes.scene import Background, Scene, Thing
@@ -20,50 +21,22 @@ WORLD_VERSION = 1
 SPLITS = ("train", "held_out", "unseen_pairs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorldConfig:
-    """How clips are rendered and what share of them shows what. The scenes depend on the last three alone."""
-
-    num_frames: int = 17
-    height: int = 64
-    width: int = 64
-    fps: float = 8.0
-    seed: int = 0
-    two_objects: float = 0.25  # share of scenes
-    pan: float = 0.12  # share of scenes with one object
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be rendered."""
-        if self.num_frames < 1:
-            raise InputError(f"num_frames {self.num_frames}: a clip has at least 1; try 17")
-        if min(self.height, self.width) < 16:
-            raise InputError(
-                f"{self.height} x {self.width} pixels: shapes need at least 16 x 16; try 64 x 64"
-            )
-        if not self.fps > 0:
-            raise InputError(f"fps {self.fps} is not positive; try 8")
-        if self.seed < 0:
-            raise InputError(f"seed {self.seed} is negative; give 0 or more")
-        for name in ("two_objects", "pan"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} {getattr(self, name)} is a share of scenes; give 0 to 1")
-
-
-class WorldClips:
+class ShapesClips:
     """Clips of the procedural world; clip i is a function of the seed, the split and i.
 
     `train` never shows a pair of UNSEEN_COLOURS or UNSEEN_MOTIONS; `held_out` has other scenes of the same
     kind; every scene of `unseen_pairs` shows at least one such pair.
     """
 
-    def __init__(self, config: WorldConfig, count: int, split: str = "train") -> None:
+    def __init__(self, config: ShapesConfig, count: int, split: str = "train") -> None:
         """`count` says how many clips there are; raises InputError for an unknown split."""
         if split not in SPLITS:
             raise InputError(f"split {split!r}: {near_miss(split, SPLITS)}")
         if count < 0:
             raise InputError(f"count {count} is negative; give 0 or more clips")
         self.config, self.count, self.split = config, count, split
-        recipe = json.dumps([asdict(config), split, WORLD_VERSION], sort_keys=True)
+        told = {name: value for name, value in asdict(config).items() if name != "kind"}
+        recipe = json.dumps([told, split, WORLD_VERSION], sort_keys=True)
         self.fingerprint = hashlib.sha256(recipe.encode()).hexdigest()
         self.fps = config.fps
 
