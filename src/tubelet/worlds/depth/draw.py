@@ -8,14 +8,13 @@ from itertools import combinations
 import numpy as np
 
 from tubelet.worlds.depth import looks
-from tubelet.worlds.depth.events import ANY, EVENTS, Cast, Event, Play, any_turn, reach
+from tubelet.worlds.depth.events import ANY, EVENTS, Cast, Event, any_turn, reach
 from tubelet.worlds.depth.laws import rests
 from tubelet.worlds.depth.scene import METALS, Body, Ground, Paint
 from tubelet.worlds.depth.stage import CLOCK, Scene, Thing, View
 
 ATTEMPTS = 60
 """Draws of one scene's places; from one to the next the camera stands a little further off, so the last one fits."""
-METAL = 0.14  # share of bodies that mirror
 CHECKED = np.linspace(0, CLOCK, 9)
 BACKDROPS = {"hills": 0.45, "trees": 0.35, "none": 0.2}
 Wish = dict[str, str]
@@ -27,22 +26,12 @@ def draw_scene(rng: random.Random, *, unseen: bool = False) -> Scene:
     event = wish.get("event") or looks.one_of(rng, {k: e.weight for k, e in EVENTS.items() if fits(k, wish)})
     light, ground = draw_setting(rng, event, wish)
     colours = looks.colours_on(ground, light, event, unseen="colour" in wish)
-    cast, taken = draw_cast(rng, EVENTS[event], ground, colours, wish)
+    cast, left = draw_cast(rng, event, ground, colours, wish)
+    beside = draw_companion(rng, ground, left) if rng.random() < EVENTS[event].beside else None
+    sky = looks.draw_light(rng, light, moves=event == "sun moves")
     backdrop = "none" if light == "dark room" else looks.one_of(rng, BACKDROPS)
-    start = Scene(
-        event,
-        (),
-        ground,
-        looks.draw_light(rng, light, moves=event == "sun moves"),
-        View("static", 6.0, 0.2, 0.6),
-        backdrop,
-    )
-    beside = None
-    if rng.random() < EVENTS[event].beside and len(set(colours) - taken) > 0:
-        shape = rng.choice([shape for shape in ANY if (shape, ground.kind) not in looks.UNSEEN_PLACES])
-        paint = looks.draw_paint(rng, shape, [c for c in colours if c not in taken], METAL, spare=False)
-        size = rng.choice(("small", "medium"))
-        beside = (looks.draw_body(rng, shape, size, paint), size)
+    camera = draw_camera(rng, EVENTS[event], len(cast.bodies) + bool(beside))
+    start = Scene(event, (), ground, sky, View(camera, 6.0, 0.2, 0.6), backdrop)
     for attempt in range(ATTEMPTS):
         if scene := placed(rng, start, cast, beside, attempt):
             return scene
@@ -90,55 +79,70 @@ def shapes_on(shapes: tuple[str, ...], ground: str) -> list[str]:
 
 
 def draw_cast(
-    rng: random.Random, event: Event, ground: Ground, colours: list[str], wish: Wish
-) -> tuple[Cast, set[str]]:
-    """The bodies of an event with colours of their own, and the colours they took."""
-    count = min(rng.randint(event.least, len(event.actors)), len(colours) - event.furniture)
-    bodies, sizes, taken = [], [], set()
+    rng: random.Random, name: str, ground: Ground, colours: list[str], wish: Wish
+) -> tuple[Cast, list[str]]:
+    """The bodies of an event with colours of their own, and the colours that are left."""
+    event, left = EVENTS[name], list(colours)
+    matt = sum(colour not in METALS for colour in colours)
+    count = min(rng.randint(event.least, len(event.actors)), matt - event.furniture)
+    bodies, sizes = [], []
     for place, shapes in enumerate(event.actors[:count]):
-        shape, free = rng.choice(shapes_on(shapes, ground.kind) or ["ball"]), colours
-        if place == 0:
-            shape = wish.get("shape", shape)
-            free = [wish["colour"]] if "colour" in wish else colours
-        free = [colour for colour in free if colour not in taken]
-        left = len(set(colours) - taken) - (count - place) - event.furniture
-        paint = looks.draw_paint(rng, shape, free, METAL, spare=left > 0)
-        if place == 0 and "colour" in wish and left > 0 and shape == "ball" and rng.random() < 0.6:
-            paint = Paint(
-                paint.colour, rng.choice([c for c in colours if c not in (paint.colour, *METALS)]), "octants"
-            )
-        taken |= {paint.colour, paint.second or paint.colour}
-        sizes.append(rng.choice(event.sizes))
+        wished = wish if place == 0 else {}
+        shape = wished.get("shape") or rng.choice(shapes_on(shapes, ground.kind))
+        spare = sum(colour not in METALS for colour in left) > count - place + event.furniture
+        plain = 0.0 if name == "spin" else 0.3
+        paint = looks.draw_paint(rng, shape, left, wished.get("colour"), spare=spare, plain=plain)
+        left = [colour for colour in left if colour not in (paint.colour, paint.second)]
+        sizes.append(rng.choice(event.sizes if count < 3 else ("small",)))
         bodies.append(looks.draw_body(rng, shape, sizes[-1], paint))
     if event.least == 2:  # balls that meet are equal
         bodies[1], sizes[1] = replace(bodies[1], half=bodies[0].half), sizes[0]
-    matt = [colour for colour in colours if colour not in taken and colour not in METALS]
-    furniture = Paint(rng.choice(matt)) if event.furniture else Paint("white")
-    return Cast(tuple(bodies), tuple(sizes), furniture), taken | {furniture.colour}
+    furniture = (
+        rng.choice([colour for colour in left if colour not in METALS]) if event.furniture else "white"
+    )
+    left = [colour for colour in left if colour != furniture]
+    return Cast(tuple(bodies), tuple(sizes), Paint(furniture)), left
 
 
-def draw_view(rng: random.Random, event: Event, play: Play, attempt: int) -> View:
-    """A camera under which the play stays readable."""
-    kinds = [kind for kind in event.cameras if kind in play.cameras]
-    kind = "static" if not kinds or rng.random() < event.static else rng.choice(kinds)
+def draw_companion(rng: random.Random, ground: Ground, colours: list[str]) -> tuple[Body, str] | None:
+    """A body to stand beside what happens, and its size; None where no colour is left."""
+    matt = [colour for colour in colours if colour not in METALS]
+    if not matt:
+        return None
+    shape, size = rng.choice(shapes_on(ANY, ground.kind)), rng.choice(("small", "medium"))
+    return looks.draw_body(rng, shape, size, looks.draw_paint(rng, shape, matt, None, spare=False)), size
+
+
+def draw_camera(rng: random.Random, event: Event, count: int) -> str:
+    """The kind of a camera; only a thing by itself is lost from sight and found again."""
+    if rng.random() < event.static:
+        return "static"
+    if count == 1 and event.cameras[-1] == "away and back" and rng.random() < 0.4:
+        return "away and back"
+    return rng.choice([kind for kind in event.cameras if kind != "away and back"])
+
+
+def draw_view(rng: random.Random, kind: str, aim: float, attempt: int) -> View:
+    """A camera of a kind that looks at height `aim`."""
     rate = {
         "orbit": rng.choice((1, -1)) * rng.uniform(0.2, 0.34),
         "closer": rng.uniform(0.4, 0.6),
         "back": rng.uniform(0.4, 0.6),
         "pan": rng.choice((1, -1)) * rng.uniform(0.07, 0.12),
         "rise": rng.uniform(0.45, 0.65),
-        "away and back": rng.choice((1, -1)) * rng.uniform(0.42, 0.46),
+        "away and back": rng.choice((1, -1)) * rng.uniform(0.38, 0.42),
     }.get(kind, 0.0)
     pitch = rng.uniform(9, 12) if kind == "rise" else rng.uniform(9, 18)
-    return View(kind, rng.uniform(5.4, 6.0) + 0.05 * attempt, math.radians(pitch), play.aim, rate)
+    return View(kind, rng.uniform(5.4, 6.0) + 0.05 * attempt, math.radians(pitch), aim, rate)
 
 
 def placed(
     rng: random.Random, scene: Scene, cast: Cast, beside: tuple[Body, str] | None, attempt: int
 ) -> Scene | None:
     """The scene with its bodies and camera in place, or None where these do not fit."""
-    event = EVENTS[scene.event]
-    play = event.act(rng, cast)
+    play = EVENTS[scene.event].act(rng, cast)
+    if scene.view.kind not in play.cameras:
+        return None
     things = [Thing(*parts) for parts in zip(cast.bodies, play.laws, cast.sizes, strict=True)]
     if beside and play.free:
         body, size = beside
@@ -147,7 +151,7 @@ def placed(
         if not clear(things, companion):
             return None
         things.append(companion)
-    view = draw_view(rng, event, play, attempt)
+    view = draw_view(rng, scene.view.kind, play.aim, attempt)
     found = replace(
         scene,
         things=(*things, *play.furniture),

@@ -101,8 +101,8 @@ def throw(rng: random.Random, cast: Cast) -> Play:
 
 def roll(rng: random.Random, cast: Cast) -> Play:
     """Rolls to the left or the right, away from the camera or towards it; there it comes to rest after the clock."""
-    r, speed = cast.bodies[0].half[2], rng.choice(("slow", "quick"))
-    fast = rng.uniform(0.5, 0.7) if speed == "slow" else rng.uniform(1.1, 1.3)
+    r, speed = cast.bodies[0].half[2], rng.choice(("slow", "slow", "quick", "quick", "quick"))
+    fast = rng.uniform(0.55, 0.75) if speed == "slow" else rng.uniform(1.15, 1.4)
     way = rng.choice(("left", "left", "right", "right", "away", "towards"))
     heading = {"right": 0.0, "away": 0.5, "left": 1.0, "towards": 1.5}[way] * math.pi + rng.uniform(
         -0.15, 0.15
@@ -261,10 +261,12 @@ def bobs(rng: random.Random, cast: Cast) -> Play:
 
 
 def spin(rng: random.Random, cast: Cast) -> Play:
-    """Turns on the spot about the vertical."""
+    """Turns on the spot about the vertical; a ball leans, so that its pattern shows it."""
     body, rate = cast.bodies[0], rng.choice((1, -1)) * rng.uniform(1.0, 2.0)
-    x = rng.uniform(-0.5, 0.5)
-    path = rests((x, rng.uniform(-0.2, 0.2), body.half[2]), any_turn(rng, body), (0.0, 0.0, rate))
+    x, turn = rng.uniform(-0.5, 0.5), any_turn(rng, body)
+    if body.kind == "ball":
+        turn = (rng.choice((1, -1)) * rng.uniform(0.8, 1.4), rng.uniform(-0.5, 0.5), 0.0)
+    path = rests((x, rng.uniform(-0.2, 0.2), body.half[2]), turn, (0.0, 0.0, rate))
     return Play((path,), aim=0.55, free=beside(x, reach(body) + 0.5, 0.0, 0.7))
 
 
@@ -309,20 +311,20 @@ class Event(NamedTuple):
 BALL, ANY, ROUND = ("ball",), ("ball", "cube", "cylinder", "cone"), ("ball", "ball", "ball", "cube")
 SMALL, MOST, ALL = ("small",), ("small", "medium"), ("small", "medium", "large")
 EVENTS = {
-    "drop": Event(drop, 9, (BALL,), MOST, ("closer", "back", "orbit"), 0.5, 0.3),
+    "drop": Event(drop, 9, (BALL,), MOST, ("closer", "back", "orbit"), 0.4, 0.3),
     "throw": Event(throw, 7, (BALL,), MOST, beside=0.2),
-    "roll": Event(roll, 18, (BALL,), ALL, ("closer", "back", "pan", "rise"), 0.4, 0.4),
+    "roll": Event(roll, 18, (BALL,), ALL, ("closer", "back", "pan", "rise"), 0.3, 0.4),
     "behind": Event(behind, 8, (BALL,), SMALL, furniture=True),
     "hit": Event(hit, 8, (BALL, BALL), SMALL, least=2),
     "rebound": Event(rebound, 6, (BALL,), MOST, furniture=True),
-    "slide": Event(slide, 5, (("cube", "cylinder"),), MOST, ("back", "rise"), 0.5, 0.3),
-    "ramp": Event(ramp, 7, (BALL,), SMALL, furniture=True),
+    "slide": Event(slide, 5, (("cube", "cylinder"),), MOST, ("back", "rise"), 0.4, 0.3),
+    "ramp": Event(ramp, 7, (BALL,), MOST, furniture=True),
     "step": Event(step, 5, (BALL,), SMALL, furniture=True),
-    "pendulum": Event(pendulum, 6, (BALL,), SMALL, ("closer", "back"), 0.6),
-    "topple": Event(topple, 5, (("block",),), ("medium",), ("closer", "back"), 0.6),
-    "float": Event(bobs, 8, (BALL, BALL), ALL, ("orbit", "closer", "back", "pan", "away and back"), 0.4),
-    "spin": Event(spin, 5, (ROUND,), ALL, ("closer", "back", "pan", "rise", "away and back"), 0.4, 0.3),
-    "still": Event(still, 14, (ANY, ANY, ANY), MOST, CAMERAS[1:], 0.15),
+    "pendulum": Event(pendulum, 6, (BALL,), MOST, ("closer", "back"), 0.5),
+    "topple": Event(topple, 5, (("block",),), ("tall",), ("closer", "back"), 0.5),
+    "float": Event(bobs, 8, (BALL, BALL), ALL, ("orbit", "closer", "back", "pan", "away and back"), 0.3),
+    "spin": Event(spin, 5, (ROUND,), ALL, ("closer", "back", "pan", "rise", "away and back"), 0.3, 0.3),
+    "still": Event(still, 14, (ANY, ANY, ANY), MOST, CAMERAS[1:], 0.1),
     "sun moves": Event(still, 3, (ANY, ANY), ALL),
     "day to night": Event(still, 3, (ANY, ANY), ALL),
 }

@@ -37,7 +37,6 @@ AVOID = {
     "white": ("white", "silver", "pink"),
     "grey": ("white", "silver"),
     "navy": ("blue", "purple"),
-    "teal": ("cyan", "green", "blue"),
     "brown": ("orange", "red", "gold"),
     "blue": ("blue", "cyan", "purple"),
     "green": ("green", "cyan"),
@@ -50,6 +49,12 @@ READABLE = {
     "day to night": ("red", "yellow", "green", "cyan", "white"),
 }
 """Colours that keep their name under a light; the other lights show all."""
+ALIKE = [
+    {"red", "orange"}, {"red", "pink"}, {"red", "purple"}, {"orange", "yellow"}, {"orange", "pink"},
+    {"purple", "pink"}, {"purple", "blue"}, {"blue", "cyan"}, {"cyan", "green"},
+]  # fmt: skip
+"""Colours that make no clear pattern together."""
+METAL = 0.18  # share of balls that mirror
 OUTDOORS = {
     "grass": 5.0,
     "sand": 4.0,
@@ -61,8 +66,8 @@ OUTDOORS = {
 }
 INDOORS = {"wood": 3.0, "tiles": 3.0, "plain": 3.0, "checker": 2.0, "concrete": 1.0}
 FLOORS = {
-    "plain": (("navy",), ("teal",), ("brown",), ("green",), ("red",)),
-    "tiles": (("grey",), ("blue",), ("brown",), ("teal",), ("white",)),
+    "plain": (("navy",), ("brown",), ("green",), ("red",)),
+    "tiles": (("grey",), ("blue",), ("brown",), ("white",)),
     "checker": (
         ("white", "blue"),
         ("white", "green"),
@@ -108,16 +113,17 @@ def draw_ground(rng: random.Random, kind: str) -> Ground:
 
 
 def draw_body(rng: random.Random, shape: str, size: str, paint: Paint) -> Body:
-    """A body of a shape; shapes of one size have about the volume of its ball."""
+    """A body of a shape; those of one size look about as large as its ball. A "block" is a tall cube."""
+    if shape == "block":
+        return Body("cube", (rng.uniform(0.22, 0.3), rng.uniform(0.32, 0.42), rng.uniform(0.75, 0.95)), paint)
     r = rng.uniform(*SIZES[size])
     half = {
         "ball": (r, r, r),
         "cube": (0.82 * r, 0.82 * r, 0.82 * r),
         "cylinder": (0.82 * r, 0.82 * r, 0.95 * r),
         "cone": (0.98 * r, 0.98 * r, 1.15 * r),
-        "block": (rng.uniform(0.22, 0.3), rng.uniform(0.32, 0.42), rng.uniform(0.75, 0.95)),
     }[shape]
-    return Body("cube" if shape == "block" else shape, half, paint)
+    return Body(shape, half, paint)
 
 
 def colours_on(ground: Ground, light: str, event: str, *, unseen: bool) -> list[str]:
@@ -129,15 +135,23 @@ def colours_on(ground: Ground, light: str, event: str, *, unseen: bool) -> list[
     return [colour for colour in (*READABLE.get(light, COLOURS), *metals) if colour not in avoided]
 
 
-def draw_paint(rng: random.Random, shape: str, colours: list[str], metal: float, *, spare: bool) -> Paint:
-    """A paint of free colours; balls are mostly patterned where one is to spare, so that rolling is seen."""
+def draw_paint(
+    rng: random.Random, shape: str, colours: list[str], first: str | None, *, spare: bool, plain: float = 0.3
+) -> Paint:
+    """A paint of some of `colours`, with `first` as its colour if given.
+
+    Balls mirror now and then, and most of the others have a pattern, so that rolling is seen: all but the share
+    `plain`, if a colour is to spare. Other shapes are of one colour: a mirror with flat sides is hard to see.
+    """
     metals = [colour for colour in colours if colour in METALS]
-    plain = [colour for colour in colours if colour not in METALS]
-    if metals and (not plain or rng.random() < metal):
+    matt = [colour for colour in colours if colour not in METALS]
+    ball = shape == "ball"
+    if not first and ball and metals and plain and (not matt or rng.random() < METAL):
         return Paint(rng.choice(metals))
-    colour = rng.choice(plain)
-    others = [other for other in plain if other != colour]
-    if shape != "ball" or not (spare and others) or rng.random() < 0.3:
-        return Paint(colour)
-    second = "white" if "white" in others else rng.choice(others)
-    return Paint(colour, second, rng.choice(("octants", "octants", "band")))
+    if ball and spare and rng.random() >= plain:
+        pairs = {a: [b for b in matt if a != b and {a, b} not in ALIKE] for a in ([first] if first else matt)}
+        if paired := [a for a, seconds in pairs.items() if seconds]:
+            colour = rng.choice(paired)
+            second = "white" if "white" in pairs[colour] else rng.choice(pairs[colour])
+            return Paint(colour, second, rng.choice(("octants", "octants", "band")))
+    return Paint(first or rng.choice(matt))

@@ -52,8 +52,8 @@ class View:
     """A camera and its one movement. kind: of CAMERAS.
 
     It looks at height `aim` above the origin from `distance`, `pitch` radians above the horizontal. rate: radians a
-    second for "orbit" and "pan" (above 0 to the right), units a second for "closer", "back" and "rise", and the widest
-    angle of "away and back".
+    second for "orbit" and "pan" (above 0 to the right), units a second for "closer", "back" and "rise", and the
+    angle of "away and back", which begins and ends a fifth of it beside the origin.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class View:
         elif self.kind == "pan":
             turn = self.rate * (s - CLOCK / 2)
         elif self.kind == "away and back":
-            turn = self.rate * np.sin(np.pi * np.clip(t / CLOCK, 0, 1)) ** 2
+            turn = self.rate * (0.2 + np.sin(np.pi * np.clip(t / CLOCK, 0, 1)) ** 2)
         elif self.kind == "rise":
             rise = self.rate * s
         elif self.kind != "static":
