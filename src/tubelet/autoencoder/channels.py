@@ -43,23 +43,17 @@ def fit_channels(codec: CausalCodec, chunks: Iterable[tuple[Tensor, Tensor]]) ->
 
 def moments(codec: CausalCodec, chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean [C] and covariance [C, C] of latents, and their covariance with blocks [block, C]; float64."""
-    size = (codec.latent_channels, codec.config.block)
-    zeros = [
-        torch.zeros(shape, dtype=torch.float64)
-        for shape in (size[:1], size[1:], (size[0], size[0]), size[::-1])
-    ]
-    count, (sums, block_sums, squares, products) = 0, (zero.to(codec.mean.device) for zero in zeros)
+    pieces, sums, products = [], [], []
     for video, latents in chunks:
         rows = latents.movedim(1, -1).flatten(0, -2).double()  # [B*f*h*w, C]
         blocks = codec.blocks_of(video).double()  # [B*f*h*w, block]
-        count += len(rows)
-        sums += rows.sum(0)
-        block_sums += blocks.sum(0)
-        squares += rows.T @ rows
-        products += blocks.T @ rows
-    mean, block_mean = sums / count, block_sums / count
-    covariance = squares / count - torch.outer(mean, mean)
-    return mean, covariance, products / count - torch.outer(block_mean, mean)
+        pieces.append(rows)
+        sums.append(blocks.sum(0))
+        products.append(blocks.T @ rows)
+    rows = torch.cat(pieces)
+    block_mean, product = torch.stack(sums).sum(0) / len(rows), torch.stack(products).sum(0) / len(rows)
+    mean = rows.mean(0)
+    return mean, torch.cov(rows.T, correction=0), product - torch.outer(block_mean, mean)
 
 
 def rescaled(codec: CausalCodec, kind: str, chunks: Iterable[tuple[Tensor, Tensor]]) -> CausalCodec:

@@ -1,6 +1,7 @@
 """Door 2: video <-> standardised latents. A causal convolutional codec that starts as PCA, and the identity."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -236,14 +237,21 @@ class CausalCodec(nn.Module):
         return rearrange(blocks, "m d r c -> (m r c) d")
 
     @torch.no_grad()
-    def fit_pca(self, video: Tensor) -> Tensor:
-        """Set the linear maps to PCA of the blocks of video [B, D, F, H, W], whitened; returns the variances [block].
+    def fit_pca(self, videos: Tensor | Iterable[Tensor]) -> Tensor:
+        """Set the linear maps to PCA of the blocks of videos [B, D, F, H, W], whitened; returns the variances [block].
 
         The components are scaled to unit variance, so that all channels begin alike.
         """
-        rows = self.blocks_of(video).double()
-        center = rows.mean(0)
-        values, vectors = torch.linalg.eigh((rows - center).T @ (rows - center) / len(rows))
+        size = self.config.block
+        sums, squares = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+        count = 0
+        for video in [videos] if isinstance(videos, Tensor) else videos:
+            rows = self.blocks_of(video).double()
+            count += len(rows)
+            sums += rows.sum(0)
+            squares.addmm_(rows.T, rows)
+        center = sums / count
+        values, vectors = torch.linalg.eigh(squares / count - torch.outer(center, center))
         keep = self.latent_channels
         std = values[-keep:].flip(0).clamp(min=1e-12).sqrt()  # [C]
         basis = vectors[:, -keep:].flip(1)  # [block, C]

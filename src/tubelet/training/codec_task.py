@@ -12,8 +12,7 @@ from tubelet.autoencoder.layers import CausalBlock
 from tubelet.autoencoder.objective import codec_loss, psnr
 from tubelet.autoencoder.regularisers import Transform, draw_hidden, draw_transform, masked
 from tubelet.checkpoint import Part
-from tubelet.data.loader import clip_of
-from tubelet.data.source import held_out_clips, training_clips
+from tubelet.data.buckets import Bucket, bucket_of, buckets_of
 from tubelet.draws import normal, seeded, stream
 from tubelet.errors import InputError
 from tubelet.training.config import CodecRun
@@ -22,13 +21,10 @@ from tubelet.training.start import take_weights
 from tubelet.video import to_frames, to_video
 
 CHUNK = 16  # clips encoded at a time where nothing is trained
-STANDARDISE_CLIPS = 128  # training clips whose sampled latents give the mean and std
+STANDARDISE_CLIPS = 128  # training samples whose latents are standardised
 PREVIEW_CLIPS = 4
 STACKED = ("frames", "noise", "error", "hidden")
-HIDDEN, TRANSFORMS = (
-    0x4D,
-    0x7A,
-)  # set what is masked and how a micro-batch is transformed apart from other draws
+HIDDEN, TRANSFORMS, MOMENTS = 0x4D, 0x7A, 0x30  # set apart what is masked, transformed and standardised by
 
 
 class CodecBatch(NamedTuple):
@@ -46,12 +42,13 @@ class CodecBatch(NamedTuple):
 
 
 class CodecTask:
-    """A codec, initialised as PCA of training clips, and the clips it learns from."""
+    """A codec, initialised as PCA of training samples, and the clips it learns from, of one size and source or more."""
 
     def __init__(self, run: CodecRun, log: Log):
         self.run = run
-        self.clips, held_out = training_clips(run.data), held_out_clips(run.data)
-        self.held_out_frames = torch.stack([held_out.frames(i) for i in range(len(held_out))])
+        self.buckets = buckets_of(run.data)
+        self.shares = [bucket.share for bucket in self.buckets]
+        self.alike = len({bucket.size for bucket in self.buckets}) == 1
         with seeded(run.loop.seed):
             model = make_codec(run.codec)
         if not isinstance(model, CausalCodec):
@@ -59,7 +56,9 @@ class CodecTask:
                 'the identity codec has nothing to train; give codec = "identity" to `tubelet train`'
             )
         self.model = model
-        self.latent_shape = model.latent_shape(*self.held_out_frames.shape[1:4])
+        for bucket in self.buckets:
+            self.refuse_unless_fitting(bucket)
+        self.held_out_frames = {bucket.name: held_out_frames(bucket) for bucket in self.buckets}
         if run.loop.start_from is None:
             self.fit_pca(log)
         else:
@@ -72,6 +71,13 @@ class CodecTask:
         log.event("start", **begun)
         log.say(f"{run.loop.start_from or 'PCA of the same blocks'}: {begun['psnr']:.2f} dB held out")
 
+    def refuse_unless_fitting(self, bucket: Bucket) -> None:
+        """InputError, with the bucket's name and the nearest size that works, for one that does not fill latents."""
+        try:
+            self.model.latent_shape(*bucket.size)
+        except InputError as error:
+            raise InputError(f"{bucket.name}: {error}") from None
+
     def fit(self, tensors: dict[str, Tensor], trained: Any) -> dict[str, Tensor]:
         """Weights that the run starts from; axes that they lack, or that this codec has not, are no loss."""
         own = self.model.state_dict()
@@ -79,11 +85,10 @@ class CodecTask:
         return axes | {name: value for name, value in tensors.items() if name in own}
 
     def fit_pca(self, log: Log) -> None:
-        """Set the codec to PCA of the first training clips."""
-        numbers = [clip_of(self.run.loop.seed, n, len(self.clips)) for n in range(self.run.pca_clips)]
-        variances = self.model.fit_pca(to_video(self.frames_of(numbers)))
+        """Set the codec to PCA of the first training samples."""
+        variances = self.model.fit_pca(self.videos(self.run.pca_clips))
         kept = float(variances[: self.run.codec.latent_channels].sum() / variances.sum())
-        log.event("pca", clips=len(numbers), variance_kept=kept)
+        log.event("pca", clips=self.run.pca_clips, variance_kept=kept)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -92,18 +97,36 @@ class CodecTask:
 
     def content(self) -> dict[str, str]:
         """The clips."""
-        return {"clips": f"{len(self.clips)} of {self.clips.fingerprint}"}
+        main, *others = self.buckets
+        return {"clips": main.content} | {f"clips {each.name}": each.content for each in others}
 
-    def frames_of(self, numbers: list[int]) -> Tensor:
-        """Training clips by number, uint8 [B, F, H, W, 3]."""
-        return torch.stack([self.clips.frames(i) for i in numbers])
+    def unit_of(self, number: int) -> int:
+        """What sample `number` shares its bucket with: nothing if all buckets are of one size, else its micro-batch."""
+        loop = self.run.loop
+        return number if self.alike else number // (loop.batch_size // loop.micro_batches)
+
+    def frames_of(self, number: int) -> Tensor:
+        """The frames of training sample `number`, uint8 [F, H, W, 3]."""
+        seed = self.run.loop.seed
+        return self.buckets[bucket_of(seed, self.unit_of(number), self.shares)].frames(seed, number)
+
+    def videos(self, count: int) -> Iterator[Tensor]:
+        """The first `count` training samples in chunks of one size: video [B, 3, F, H, W]."""
+        chunk: list[Tensor] = []
+        for number in range(count):
+            frames = self.frames_of(number)
+            if chunk and (len(chunk) == CHUNK or frames.shape != chunk[0].shape):
+                yield to_video(torch.stack(chunk))
+                chunk = []
+            chunk.append(frames)
+        yield to_video(torch.stack(chunk))
 
     def fetch(self, number: int) -> dict[str, Any]:
-        """A training clip and every draw of global sample `number`, keyed by (seed, number)."""
+        """The frames and every draw of global sample `number`, keyed by (seed, number)."""
         seed, loop, objective = self.run.loop.seed, self.run.loop, self.run.objective
         source, masks = stream(seed, number), stream(seed, HIDDEN, number)
         transforms = stream(seed, TRANSFORMS, number // (loop.batch_size // loop.micro_batches))
-        frames = self.clips.frames(clip_of(seed, number, len(self.clips)))
+        frames = self.frames_of(number)
         shape = self.model.latent_shape(*frames.shape[:3])
         noise = normal(source, shape)
         level = objective.noise * source.random()
@@ -118,8 +141,12 @@ class CodecTask:
     few_shapes = True
 
     def kinds(self) -> list[tuple[float, CodecBatch]]:
-        """All samples are of one kind."""
-        return [(1.0, self.collate([self.fetch(0)]))]
+        """A sample of each bucket, with nothing masked or transformed, and the share of samples that are so."""
+        shapes = [self.model.latent_shape(*bucket.size) for bucket in self.buckets]
+        return [
+            (bucket.share, CodecBatch(to_video(bucket.frames(self.run.loop.seed, 0)), *blank(shape)))
+            for bucket, shape in zip(self.buckets, shapes, strict=True)
+        ]
 
     def collate(self, items: list[dict[str, Any]]) -> CodecBatch:
         """The batch of fetched samples of one micro-batch."""
@@ -147,14 +174,23 @@ class CodecTask:
         return {}
 
     def held_out(self) -> dict[str, float]:
-        """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone."""
+        """PSNR in dB of held-out clips through the posterior's mean: over all pixels, and of first frames alone.
+
+        Of the main bucket; of the others over all pixels, by name.
+        """
+        main, *others = self.held_out_frames
+        error = self.errors(main)
+        found = {"psnr": float(psnr(error.mean())), "psnr_first": float(psnr(error[:, 0].mean()))}
+        return found | {f"psnr_{name}": float(psnr(self.errors(name).mean())) for name in others}
+
+    @torch.no_grad()
+    def errors(self, name: str) -> Tensor:
+        """Squared errors of a bucket's held-out clips, mean over the pixels of each frame: [B, F]."""
         rows = []
-        with torch.no_grad():
-            for frames in self.held_out_frames.split(CHUNK):
-                video, decoded = self.round_trip(frames)
-                rows.append((decoded - video).square().mean((1, 3, 4)))  # [B, F]
-        error = torch.cat(rows)
-        return {"psnr": float(psnr(error.mean())), "psnr_first": float(psnr(error[:, 0].mean()))}
+        for frames in self.held_out_frames[name].split(CHUNK):
+            video, decoded = self.round_trip(frames)
+            rows.append((decoded - video).square().mean((1, 3, 4)))
+        return torch.cat(rows)
 
     def round_trip(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames uint8 [B, F, H, W, 3] as video [B, 3, F, H, W], and what the codec makes of it."""
@@ -164,7 +200,7 @@ class CodecTask:
 
     def preview(self) -> Tensor:
         """Held-out clips above, their reconstructions below: uint8 [F, 2H, nW, 3]."""
-        pair = self.round_trip(self.held_out_frames[:PREVIEW_CLIPS])
+        pair = self.round_trip(self.held_out_frames[self.buckets[0].name][:PREVIEW_CLIPS])
         rows = [torch.cat(list(to_frames(x.cpu())), 2) for x in pair]
         return torch.cat(rows, 1)
 
@@ -177,11 +213,20 @@ class CodecTask:
     @torch.no_grad()
     def sampled(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Training video in chunks, and sampled latents of it, always by the same noise."""
-        count = min(STANDARDISE_CLIPS, len(self.clips))
-        for start in range(0, count, CHUNK):
-            video = to_video(self.frames_of(list(range(start, min(start + CHUNK, count)))))
+        for chunk, video in enumerate(self.videos(STANDARDISE_CLIPS)):
             video = video.to(self.run.loop.device)
             with self.run.loop.autocast():
                 posterior = self.model.posterior(video)
-            noise = normal(stream(self.run.loop.seed, 0, start), tuple(posterior.mean.shape))
+            noise = normal(stream(self.run.loop.seed, MOMENTS, chunk), tuple(posterior.mean.shape))
             yield video, posterior.sample(noise.to(self.run.loop.device))
+
+
+def held_out_frames(bucket: Bucket) -> Tensor:
+    """All held-out clips of a bucket, uint8 [B, F, H, W, 3]."""
+    return torch.stack([bucket.held_out.frames(i) for i in range(len(bucket.held_out))])
+
+
+def blank(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise, error and hidden places of one sample of latents (C, f, h, w) that change nothing."""
+    zeros = torch.zeros(1, *shape)
+    return zeros, zeros, zeros[:, :1].bool()
