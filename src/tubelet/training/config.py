@@ -100,7 +100,9 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRun:
-    """`tubelet train-codec`: data, codec, objective and loop. pca_clips: clips that PCA is fitted on.
+    """`tubelet train-codec`: data, codec, objective and loop. pca_clips: training samples that PCA is fitted on.
+
+    Where data.other names further sizes, a micro-batch has one of them. data.crop trains on parts of clips.
 
     decoder_only: the encoder stays as it is, so that denoisers trained on its latents stay valid.
     """
@@ -113,8 +115,8 @@ class CodecRun:
     decoder_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.data.other:
-            raise InputError("data.other: a codec is trained at one size, and then makes any; leave it out")
+        if self.pca_clips < 1:
+            raise InputError(f"pca_clips is {self.pca_clips}; give at least 1")
         if self.decoder_only and self.loop.start_from is None:
             raise InputError(
                 "decoder_only trains against an encoder that is there; name it with --loop.start-from"
