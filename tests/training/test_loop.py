@@ -1,7 +1,10 @@
 """Training from end to end at a tiny size: it learns, saves, resumes bit for bit, and refuses another run's state."""
 
 import dataclasses
+import math
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,14 +14,17 @@ from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop
 from tubelet import checkpoint
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import PathConfig, path_config
+from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError
 from tubelet.model.transformer import TransformerConfig
 from tubelet.sampling.pipeline import VideoPipeline
 from tubelet.training.codec_task import CodecTask
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import DenoiserTask
+from tubelet.training.ema import Average
 from tubelet.training.log import Log
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.loop import train
+from tubelet.training.optim import OptimizerConfig, Optimizers, Schedule
 from tubelet.training.saving import in_bf16
 from tubelet.worlds.shapes.render import SHAPES
 
@@ -145,6 +151,42 @@ def test_only_the_last_k_checkpoints_are_kept(tmp_path):
     assert [p.name[-1] for p in sorted(tmp_path.glob("step-*"))] == ["4", "5", "6"]
 
 
+def test_some_checkpoints_are_saved_out_of_turn_and_kept_for_good(tmp_path):
+    go(codec_run(tmp_path, 6, save_every=4, keep=1, keep_at=(1, 3)))
+    assert [p.name[-1] for p in sorted(tmp_path.glob("step-*"))] == ["1", "3", "6"]
+    go(codec_run(tmp_path, 9, save_every=4, keep=1, keep_at=(3, 7)))  # another wish is the same run
+    assert [p.name[-1] for p in sorted(tmp_path.glob("step-*"))] == ["3", "7", "9"]
+
+
+def test_a_checkpoint_of_a_certain_age_is_followed_by_another_and_nothing_else_changes(tmp_path):
+    go(codec_run(tmp_path / "often", 5, save_every=100, save_minutes=1e-9, keep=9))
+    assert len(list((tmp_path / "often").glob("step-*"))) == 5
+    go(codec_run(tmp_path / "seldom", 5, save_every=100, save_minutes=1e9, keep=9))
+    assert len(list((tmp_path / "seldom").glob("step-*"))) == 1
+    assert same_bits(tmp_path / "often/step-0000005", tmp_path / "seldom/step-0000005")
+
+
+@pytest.mark.parametrize("wrong", [{"save_minutes": 0.0}, {"save_minutes": math.nan}, {"keep_at": (0,)}])
+def test_checkpoints_at_impossible_times_are_refused(tmp_path, wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        loop_of(tmp_path, 2, **wrong)
+
+
+def test_a_line_of_the_log_holds_samples_and_learning_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 3.0)  # a clock that stands still
+    go(codec_run(tmp_path, 4, schedule=Schedule(steps=4, warm_up=1, cool_down=1)))
+    rows = events(tmp_path, "step")
+    assert [row["samples"] for row in rows] == [4, 8, 12, 16]
+    assert [row["learning_rate"] for row in rows] == [5e-4, 1e-3, 1e-3, 5e-4]
+
+
+def test_training_outside_of_the_main_thread_is_training(tmp_path):
+    thread = threading.Thread(target=go, args=(codec_run(tmp_path, 2),))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "final").is_dir()
+
+
 def test_training_learns(tmp_path, codec):
     optimizer = OptimizerConfig(rate=3e-3)
     go(
@@ -161,9 +203,48 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint(tmp_p
     monkeypatch.setattr(
         DenoiserTask, "loss", lambda self, batch: (next(self.model.parameters()).sum() * torch.nan, {})
     )
-    with pytest.raises(FloatingPointError, match="step 2"):
+    with pytest.raises(InputError, match="the loss of step 2 is nan"):
         go(denoiser_run(tmp_path, 4, codec, tmp_path / "cache"))
     assert state(tmp_path / "step-0000002")
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path, codec, monkeypatch):
+    run = denoiser_run(tmp_path, 8, codec, tmp_path / "cache", micro_batches=2)
+    times = TimeSampling(name="importance", steps=20)
+    model = dataclasses.replace(run.model, predictions=2)
+    run = dataclasses.replace(
+        run, model=model, path="ddpm_linear", target="noise", variance="learned", sampler="ancestral",
+        objective=Objective(name="hybrid"), times=times,
+    )  # fmt: skip
+    task, held, steps, updates, loss = DenoiserTask(run, Log(tmp_path)), [], [], [], DenoiserTask.loss
+
+    def spoilt(self, batch):
+        found, terms = loss(self, batch)
+        if torch.is_grad_enabled() and len(steps) == 3:  # both micro batches of step 3, which would be saved
+            held.append(
+                {name: t.clone() for name, t in [*task.model.state_dict().items(), *task.tensors().items()]}
+            )
+            found.register_hook(lambda gradient: gradient * torch.nan)
+        return found, terms
+
+    monkeypatch.setattr(DenoiserTask, "loss", spoilt)
+    step, update = Optimizers.step, Average.update
+    monkeypatch.setattr(Optimizers, "step", lambda self, rate: steps.append(rate) or step(self, rate))
+    monkeypatch.setattr(Average, "update", lambda self, *a: updates.append(a) or update(self, *a))
+    with pytest.raises(InputError, match="the norm of the gradient of step 3 is nan"):
+        train(task, run, Log(tmp_path))
+    assert (len(steps), len(updates), len(held)) == (3, 3, 2) and "moments" in held[0]
+    after = task.model.state_dict() | task.tensors()
+    assert all(torch.equal(after[name], t) for before in held for name, t in before.items())
+    assert [p.name for p in tmp_path.glob("*step-*")] == ["step-0000002"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_weights_beyond_all_bounds_are_not_saved(tmp_path, name):
+    optimizer = OptimizerConfig(name=name, rate=1e30, muon_rate=1e30)
+    with pytest.raises(InputError, match=r"after step 1; nothing was saved.* lower --loop\.optimizer\.rate"):
+        go(codec_run(tmp_path, 4, save_every=1, optimizer=optimizer))
+    assert not [*tmp_path.glob("*step-*"), *tmp_path.glob("final")]
 
 
 def test_captions_drop_sample_by_sample(tmp_path, codec):
@@ -231,6 +312,6 @@ def test_a_weight_changes_what_is_learnt_and_not_what_is_measured(tmp_path, code
     first, second = (events(tmp_path / weight, "step")[0]["loss"] for weight in ("target", "min_snr"))
     assert abs(first - second) > 0.1
     task = DenoiserTask(run, Log(tmp_path))  # a fresh model predicts 0, whose errors are the targets
-    content, *_ = task.held_out_content()
+    content, *_ = task.samples.held_out()
     loss, _ = task.loss(task.noised(content, torch.full((len(content.x0), 1), 0.3)))
     assert loss.item() == pytest.approx((content.noise - content.x0).square().mean().item(), rel=1e-5)

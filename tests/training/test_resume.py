@@ -116,6 +116,26 @@ def test_the_workers_of_a_killed_process_leave_though_nobody_takes_their_batches
     kill(process)
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_run_saves_the_step_it_is_in(tmp_path, codec, number):
+    run = denoiser_run(
+        tmp_path, 5000, codec, tmp_path / "cache", workers=2, save_every=5000, preview_every=5000
+    )
+    run = dataclasses.replace(run, loop=dataclasses.replace(run.loop, held_out_every=5000))
+    words = [sys.executable, "-c", CHILD, str(write_toml(run, tmp_path / "run.toml"))]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.time() + 120
+    while not ((tmp_path / "log.jsonl").exists() and events(tmp_path, "step")) and time.time() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130 and "Traceback" not in said, said
+    last = events(tmp_path, "step")[-1]["step"]
+    assert [path.name for path in tmp_path.glob("step-*")] == [f"step-{last:07d}"]
+    assert f"step {last} is saved" in said
+
+
 @pytest.mark.parametrize(("kills", "steps"), [(2, 8), pytest.param(10, 48, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, codec, kills, steps):
     """Every other kill is while a checkpoint is written; the kills lie on both sides of the cool-down's boundary."""
@@ -235,6 +255,30 @@ def test_a_checkpoint_damaged_twice_is_set_aside_twice(stopped, runs, codec):
         go(denoiser_run(stopped, 4, codec, runs / "cache"))
     names = [p.name for p in sorted(stopped.glob("*step-*"))]
     assert names == ["damaged-step-0000004", "damaged-step-0000004-2", "step-0000002", "step-0000004"]
+
+
+@pytest.mark.parametrize("tensor", ["weights.", "average.", "optimizer."])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_checkpoint_of_numbers_that_are_none_is_damaged(stopped, runs, codec, capsys, tensor, value):
+    saved = checkpoint.load(stopped / "step-0000004")
+    tensors = saved.parts["training"].tensors
+    name = next(name for name in tensors if name.startswith(tensor) and tensors[name].ndim)
+    tensors[name].view(-1)[-1] = value
+    checkpoint.save(stopped / "step-0000004", saved.parts, saved.index)
+    with pytest.raises(InputError, match="is spoilt"):
+        go(
+            denoiser_run(
+                stopped.with_name("branch"),
+                5,
+                codec,
+                runs / "cache",
+                resume_from=str(stopped / "step-0000004"),
+            )
+        )
+    go(denoiser_run(stopped, 5, codec, runs / "cache"))
+    said = capsys.readouterr().err
+    assert f"step-0000004 is spoilt: {name} is not finite" in said and "going on from step-0000002" in said
+    assert same_bits(stopped / "final", runs / "whole/final")
 
 
 def test_nothing_is_begun_anew_where_every_checkpoint_is_damaged(stopped, runs, codec):

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -60,15 +62,32 @@ def batches(
     workers: int,
 ) -> Iterator[Any]:
     """Batches of samples start..stop-1 in order, `size` at a time; what `fetch` draws is keyed by the number."""
-    return iter(
-        DataLoader(
-            _Samples(fetch, stop),
-            batch_sampler=_Batches(start, stop, size),
-            collate_fn=collate,
-            num_workers=workers,
-            worker_init_fn=_begin_worker if workers else None,
-        )
+    loader = DataLoader(
+        _Samples(fetch, stop),
+        batch_sampler=_Batches(start, stop, size),
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_begin_worker if workers else None,
     )
+    with _held_back(signal.SIGINT, signal.SIGTERM):
+        return iter(loader)
+
+
+@contextmanager
+def _held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Inside the block these signals wait; processes that it starts never receive them.
+
+    A terminal, or a machine that is shut down, sends them to all processes of a run: the first decides what to do, and
+    needs its workers to finish the step. They leave when it does.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has no such signals
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(worker: int) -> None:

@@ -23,6 +23,7 @@ from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError, near_miss
 from tubelet.model.inflation import INFLATIONS
 from tubelet.model.transformer import TransformerConfig
+from tubelet.training.auxiliary import AuxiliaryConfig
 from tubelet.training.blocks import CHECKPOINTING
 from tubelet.training.known import KnownConfig
 from tubelet.training.optim import OptimizerConfig, Schedule
@@ -41,7 +42,8 @@ class LoopConfig:
     start_from: a checkpoint whose weights to begin with ("default" is the shipped one); the rest begins anew.
     batch_size: clips a step, in `micro_batches` pieces.
     average: decay of the weights' EMA per step.
-    *_every: steps between lines of the log, held-out measurements, previews and checkpoints; keep: checkpoints kept.
+    *_every: steps between lines of the log, held-out measurements, previews and checkpoints. save_minutes: a checkpoint
+    also when the last one is that old. keep: checkpoints kept. keep_at: steps that are saved and never deleted.
     device: "cpu" or "cuda"; every random draw is made on the CPU.
     precision: "bf16" (autocast) or "float32".
     compile: torch.compile of the model's blocks: half a minute before the first step of each size; needs g++.
@@ -61,7 +63,9 @@ class LoopConfig:
     held_out_every: int = 200
     preview_every: int = 400
     save_every: int = 200
+    save_minutes: float | None = None
     keep: int = 2
+    keep_at: tuple[int, ...] = ()
     device: str = "cpu"
     precision: str = "bf16"
     compile: bool = True
@@ -92,6 +96,12 @@ class LoopConfig:
         for name in ("log_every", "held_out_every", "preview_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.save_minutes is not None and not self.save_minutes > 0:
+            raise InputError(
+                f"save_minutes is {self.save_minutes:g}; give more than 0, or leave it out to save by steps alone"
+            )
+        if any(step < 1 for step in self.keep_at):
+            raise InputError(f"keep_at {list(self.keep_at)} are steps that have been made; give 1 or more")
 
     def autocast(self) -> torch.autocast:
         """A context in which networks compute in the run's precision."""
@@ -132,6 +142,7 @@ class DenoiserRun:
     "learned" needs an objective that teaches it, "hybrid" or "vlb". sampler: what previews and pipelines use.
     batching: where data.other names further sizes, or known further kinds, a micro-batch has one of them ("buckets"),
     or each of its samples has its own and all go through the model in one row ("packed", never compiled).
+    auxiliary: what layers learn besides the prediction, see training.auxiliary.
     inflation: how weights of loop.start_from grow to tubelets of more frames, see model.inflation.
     """
 
@@ -148,6 +159,7 @@ class DenoiserRun:
     sampler: str = "euler"
     batching: str = "buckets"
     known: KnownConfig = field(default_factory=KnownConfig)
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     inflation: str = "central"
     objective: Objective = field(default_factory=Objective)
     times: TimeSampling = field(default_factory=TimeSampling)
@@ -161,6 +173,7 @@ class DenoiserRun:
             )
         if self.batching not in BATCHING:
             raise InputError(f"batching {self.batching!r} is unknown; {near_miss(self.batching, BATCHING)}")
+        self.auxiliary.check(self.model.depth, packed=self.batching == "packed")
         if self.inflation not in INFLATIONS:
             raise InputError(
                 f"inflation {self.inflation!r} is unknown; {near_miss(self.inflation, INFLATIONS)}"

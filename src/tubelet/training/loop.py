@@ -1,7 +1,9 @@
 """The loop that trains codec and denoiser alike."""
 
 import contextlib
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.checkpoint import Part
 from tubelet.data.loader import batches
+from tubelet.errors import InputError
 from tubelet.model.kernels import FLOPS
 from tubelet.progress import duration
 from tubelet.training.blocks import (
@@ -102,6 +105,7 @@ class State:
     compiled: bool = False
 
 
+Observed = tuple[Any, dict[str, Tensor]]  # a batch and its terms
 Hook = Callable[[State, Tensor, dict[str, Tensor], Tensor], None]
 
 
@@ -130,8 +134,11 @@ def train(task: Task, run: CodecRun | DenoiserRun, log: Log) -> Path:
     model.train()
     with noted_interrupts() as interrupted:
         for items in batch_of_step:
-            loss, terms = accumulate_anyhow(task, state, items, loop, log)
+            loss, terms, observed = accumulate_anyhow(task, state, items, loop, log)
             norm = state.optimizers.clip(loop.max_norm)
+            refuse_unless_finite(state.step, {"loss": loss, "norm of the gradient": norm})
+            for batch, each in observed:
+                task.observe(batch, each)
             state.optimizers.step(loop.schedule.factor(state.step))
             state.average.update(model, state.step)
             state.step += 1
@@ -163,7 +170,7 @@ def prepare(task: Task, loop: LoopConfig, state: State, log: Log) -> None:
 
 def accumulate_anyhow(
     task: Task, state: State, items: list[Any], loop: LoopConfig, log: Log
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, dict[str, Tensor], list[Observed]]:
     """`accumulate`; where the compiler fails, once more without it, and so from then on."""
     try:
         return accumulate(task, state, items, loop)
@@ -182,12 +189,15 @@ def accumulate_anyhow(
 
 def accumulate(
     task: Task, state: State, items: list[Any], loop: LoopConfig
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gradients of the mean loss over a batch, in micro batches; returns the loss and its terms, detached."""
+) -> tuple[Tensor, dict[str, Tensor], list[Observed]]:
+    """Gradients of the mean loss over a batch, in micro batches; returns the loss and its terms, detached.
+
+    Also what the task is to observe of each micro batch: the caller knows whether the step is one to learn from.
+    """
     state.optimizers.clear()
     pieces = loop.micro_batches
     size = len(items) // pieces
-    total, sums = torch.zeros((), device=loop.device), {}
+    total, sums, observed = torch.zeros((), device=loop.device), {}, []
     for piece in range(pieces):
         batch = moved(task.collate(items[piece * size : (piece + 1) * size]), loop.device)
         with loop.autocast():
@@ -195,20 +205,27 @@ def accumulate(
         (loss / pieces).backward()
         total = total + loss.detach() / pieces
         terms = {name: term.detach() for name, term in terms.items()}
-        task.observe(batch, terms)
+        observed.append((batch, terms))
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.mean() / pieces
-    if not total.isfinite():
-        raise FloatingPointError(
-            f"the loss of step {state.step} is {float(total)}; the last checkpoint is unharmed"
-        )
-    return total, sums
+    return total, sums, observed
+
+
+def refuse_unless_finite(step: int, values: dict[str, Tensor]) -> None:
+    """InputError for a step that would spoil the weights, before it has changed anything."""
+    for name, value in values.items():
+        if not value.isfinite():
+            raise InputError(
+                f"the {name} of step {step} is {float(value)}; nothing was changed or saved by it, and the last "
+                "checkpoint is unharmed: begin from it in another folder (--loop.start-from, --loop.out) with a lower "
+                "--loop.optimizer.rate"
+            )
 
 
 def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
     """What happens now and then: a line, held-out measurements, a preview, a checkpoint."""
     measured: dict[str, float] = {}
-    clock = {"time": time.time(), "step": None}
+    clock = {"time": time.monotonic(), "step": None, "saved": time.monotonic()}
 
     def due(state: State, every: int) -> bool:
         return state.step % every == 0 or state.step == loop.schedule.steps
@@ -216,12 +233,18 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
     def line(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
         if not due(state, loop.log_every):
             return
-        now, since = time.time(), clock["step"]
-        steps = state.step - since if since is not None else 0
-        rate = steps * loop.batch_size / (now - clock["time"]) if steps else 0.0
+        now, since = time.monotonic(), clock["step"]
+        steps, seconds = state.step - since if since is not None else 0, now - clock["time"]
+        rate = steps * loop.batch_size / seconds if seconds > 0 else 0.0
         clock.update(time=now, step=state.step)
         values = {name: float(term) for name, term in terms.items()}
-        log.event("step", step=state.step, loss=float(loss), norm=float(norm), rate=rate, **values)
+        # Seconds of this process, and of its children that have ended.
+        values["cpu"] = round(sum(os.times()[:4]), 2)
+        values["learning_rate"] = loop.optimizer.rate * loop.schedule.factor(state.step - 1)
+        samples = state.step * loop.batch_size
+        log.event(
+            "step", step=state.step, samples=samples, loss=float(loss), norm=float(norm), rate=rate, **values
+        )
         left = (loop.schedule.steps - state.step) * loop.batch_size / rate if rate else None
         log.line(
             f"step {state.step}/{loop.schedule.steps}  loss {float(loss):.4f}  {rate:.1f} clips/s  "
@@ -241,8 +264,11 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
                 write_video(Path(loop.out) / f"preview-{state.step:07d}.png", task.preview())
 
     def save(state: State, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
-        if due(state, loop.save_every):
+        minutes = (time.monotonic() - clock["saved"]) / 60
+        late = loop.save_minutes is not None and minutes >= loop.save_minutes
+        if late or due(state, loop.save_every) or state.step in loop.keep_at:
             saver.save(state, task)
+            clock["saved"] = time.monotonic()
 
     return [measure, preview, line, save]
 
@@ -251,9 +277,13 @@ def hooks(task: Task, loop: LoopConfig, log: Log, saver: Saver) -> list[Hook]:
 def noted_interrupts() -> Iterator[Callable[[], bool]]:
     """Whether the user interrupted (SIGINT or SIGTERM), to be asked between steps; a second time stops at once.
 
-    An interrupt raised in the middle of a step would leave weights, average and step number out of line.
+    An interrupt raised in the middle of a step would leave weights, average and step number out of line. Only the main
+    thread may watch for signals: in another one nothing is noted.
     """
     seen = False
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
 
     def note(number: int, frame: Any) -> None:
         nonlocal seen

@@ -26,10 +26,13 @@ FREE = (
     "schedule",
     "workers",
     "keep",
+    "keep_at",
+    "save_minutes",
     "compile",
     "activation_checkpointing",
     "device",
 )  # of the loop: a branch may change them
+LARGEST = 1.8e19  # the square root of what float32 can hold
 PATHS = ("codec", "cache", "data.folder")  # what lies there is compared instead
 
 
@@ -43,7 +46,8 @@ class Saver:
 
     def __init__(self, run: CodecRun | DenoiserRun, log: Log, content: dict[str, str]):
         loop = run.loop
-        self.folder, self.keep, self.resume_from = Path(loop.out), loop.keep, loop.resume_from
+        self.folder, self.resume_from = Path(loop.out), loop.resume_from
+        self.keep, self.keep_at = loop.keep, {f"step-{step:07d}" for step in loop.keep_at}
         self.kind, self.run = type(run), to_dict(run)
         self.log, self.content, self.build = log, content, build(loop)
         self.breaks: list[dict[str, Any]] = []
@@ -58,7 +62,7 @@ class Saver:
         if self.steps():
             source, saved = self.newest_whole()
         elif self.resume_from is not None:
-            source, saved = Path(self.resume_from), checkpoint.load(self.resume_from)
+            source, saved = Path(self.resume_from), sound(Path(self.resume_from))
         else:
             return
         if "training" not in saved.parts:
@@ -86,7 +90,7 @@ class Saver:
         damaged: dict[Path, str] = {}
         for folder in reversed(self.steps()):
             try:
-                saved = checkpoint.load(folder)
+                saved = sound(folder)
             except InputError as error:
                 damaged[folder] = str(error).rpartition("; ")[0]  # without the remedy: here we are the remedy
             except OSError as error:
@@ -124,11 +128,16 @@ class Saver:
             **{f"optimizer.{name}": value for name, value in state.optimizers.state_tensors().items()},
             **{f"task.{name}": value for name, value in task.tensors().items()},
         }
+        if name := spoilt(tensors):
+            raise InputError(
+                f"{name} is beyond all bounds after step {state.step}; nothing was saved, and the last checkpoint is "
+                "unharmed: begin anew in another folder (--loop.out) with a lower --loop.optimizer.rate"
+            )
         config = {"step": state.step, "run": self.run, "content": self.content, "build": self.build}
         config |= self.exactness()
         parts["training"] = Part(config, tensors)
         checkpoint.save(self.folder / f"step-{state.step:07d}", parts, self.index_of(parts))
-        for old in self.steps()[: -self.keep]:
+        for old in [step for step in self.steps() if step.name not in self.keep_at][: -self.keep]:
             removing = old.with_name(f".{old.name}.removing")  # half a checkpoint must not look like one
             shutil.rmtree(removing, ignore_errors=True)
             os.rename(old, removing)
@@ -152,6 +161,24 @@ class Saver:
             "parts": sorted(parts),
             "training": self.exactness(),
         }
+
+
+def sound(folder: Path) -> Checkpoint:
+    """A checkpoint that one can train on from: whole, and with numbers in it. InputError for others."""
+    saved = checkpoint.load(folder)
+    if "training" in saved.parts and (name := spoilt(saved.parts["training"].tensors)):
+        raise InputError(
+            f"{folder} is spoilt: {name} is not finite, or beyond all bounds; take an earlier step"
+        )
+    return saved
+
+
+def spoilt(tensors: dict[str, Tensor]) -> str:
+    """The first tensor with a value that is not finite, or too large for its square to be; "" where there is none."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() and not tensor.detach().abs().amax() < LARGEST:
+            return name
+    return ""
 
 
 def set_aside(folder: Path) -> Path:
