@@ -49,7 +49,7 @@ def main() -> None:
     choices = {f"{decay:g}": averaged(weights, decay) for decay in arguments.decay}
     choices["as trained"] = dict(last.parts["transformer"].tensors)
     for name, tensors in choices.items():
-        task.model.load_state_dict(tensors)
+        task.network.load_state_dict(tensors)
         with torch.no_grad():
             losses = task.held_out()
         print(json.dumps({"decay": name, "checkpoints": len(weights), **losses}), flush=True)

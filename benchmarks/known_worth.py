@@ -39,7 +39,7 @@ def losses(task: DenoiserTask, kind: str, level: float) -> Iterator[tuple[Tensor
         without = task.noised(blind, t)._replace(unknown=content.unknown)
         with task.run.loop.autocast():
             yield tuple(  # pyright: ignore[reportReturnType]
-                task.terms(batch, task.model(batch.xt, batch.t, batch.text, batch.references))["loss"]
+                task.terms(batch, task.network(batch.xt, batch.t, batch.text, batch.references))["loss"]
                 for batch in (task.noised(content, t), without)
             )
 
@@ -53,7 +53,7 @@ def sampled(task: DenoiserTask, content: Content) -> Tensor:
     x, times = torch.where(unknown > 0, content.noise, content.x0), torch.linspace(1, 0, STEPS + 1)
     for t, s in pairwise(times):
         when = (t * unknown).expand(len(x), *unknown.shape[1:])
-        with_prompt, without = task.model(torch.cat((x, x)), torch.cat((when, when)), text, beside).chunk(2)
+        with_prompt, without = task.network(torch.cat((x, x)), torch.cat((when, when)), text, beside).chunk(2)
         x = x + (s - t) * guide(with_prompt, without, GUIDANCE) * unknown
     return x
 

@@ -36,6 +36,6 @@ def task_of(out: Path) -> DenoiserTask:
     """The task of a run with its final weights."""
     run = from_dict(DenoiserRun, read_events(out / "log.jsonl", "begin")[0]["run"])
     task = DenoiserTask(run, Log(out / "errors"))
-    task.model.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
-    task.model.eval()
+    task.network.load_state_dict(part_of(str(out / "final"), "transformer").tensors)
+    task.network.eval()
     return task

@@ -20,7 +20,7 @@ def velocities(shot: Shot, fps: float) -> Array:
 
 
 def fields_of(shot: Shot, picture: Picture, fps: float) -> Array:
-    """Float32 [F, H, W, 6] of a rendered shot with truth: 1, velocity (x, y) and colour (r, g, b) in [-1, 1] of bodies.
+    """Float32 [F, H, W, 6] of a shot drawn with truth: 1, velocity (x, y) and colour (r, g, b) in [-1, 1] of bodies.
 
     A pixel is the body's that it shows most of; where it shows none all are 0.
     """
@@ -30,7 +30,6 @@ def fields_of(shot: Shot, picture: Picture, fps: float) -> Array:
     frame = np.arange(len(moved))[:, None, None]
     found = np.zeros((*body.shape, 6), np.float32)
     found[..., 0] = 1
-    if moved.shape[1]:
-        found[..., 1:3] = moved[frame, np.maximum(picture.ids, 0)]
+    found[..., 1:3] = moved[frame, np.maximum(picture.ids, 0)]
     found[..., 3:] = picture.frames / 127.5 - 1
     return found * body[..., None]
