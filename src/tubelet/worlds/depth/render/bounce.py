@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tubelet.worlds.depth.render.palette import paint
-from tubelet.worlds.depth.render.rays import Rays, f32, wide
+from tubelet.worlds.depth.render.rays import WORLD, Rays, combine, f32, wide
 from tubelet.worlds.depth.render.sky import gradient
 from tubelet.worlds.depth.render.solids import Hit, frustum_radii, planes
 from tubelet.worlds.depth.render.texture import level
@@ -24,8 +24,7 @@ def environment(number: int, hit: Hit, rays: Rays, place: "Place") -> list[Array
     """Three linear float32 planes of what the mirror `number` reflects, in its own tint."""
     body, motion = place.things[number]
     light = place.light
-    eye = np.eye(3)[:, None] + np.zeros((3, len(rays.origin), 1))
-    d = tuple(rays.along(eye))
+    d = tuple(rays.along(WORLD))
     facing = 2 * (d[0] * hit.normal[0] + d[1] * hit.normal[1] + d[2] * hit.normal[2])
     scale = 1 / np.sqrt(rays.squared())
     turned = tuple((a - facing * n) * scale for a, n in zip(d, hit.normal, strict=True))
@@ -41,7 +40,7 @@ def environment(number: int, hit: Hit, rays: Rays, place: "Place") -> list[Array
         here = distance < nearest
         if not here.any():
             continue
-        facing = sum(n * wide(place.towards[:, k]) for k, n in enumerate(normal))
+        facing = combine(normal, place.towards)
         colour = paint(thing.paint.colour)
         colour = colour if thing.paint.second is None else (colour + paint(thing.paint.second)) / 2
         for k in range(3):
@@ -64,8 +63,7 @@ def sky_colours(turned: Vector, place: "Place") -> list[Array]:
     table += (light.hills.T[..., None] - table) * low
     index = (np.maximum(turned[2], np.float32(0)) * np.float32(TABLE - 1)).astype(np.int32)
     index += (np.arange(frames, dtype=np.int32) * TABLE)[:, None, None]
-    spot = sum(r * wide(place.towards[:, k]) for k, r in enumerate(turned))
-    spot = np.maximum(spot, np.float32(0))
+    spot = np.maximum(combine(turned, place.towards), np.float32(0.3))  # so that its powers are not too small
     for _ in range(6):
         spot = spot * spot  # 64th power
     spot *= np.float32(0.9)
@@ -101,9 +99,10 @@ def ground_colours(body: Body, motion: Motion, point: Vector, turned: Vector, pl
 
 def trace(body: Body, motion: Motion, point: Vector, turned: Vector) -> tuple[Array, Vector]:
     """Distance along general rays to a body, FAR where they miss it, and the normal there."""
-    own = [[sum(values[i] * wide(motion.rotation[:, i, k]) for i in range(3)) for k in range(3)]
-           for values in ([p - wide(motion.position[:, i]) for i, p in enumerate(point)], turned)]  # fmt: skip
-    start, way = own
+    offset = [p - wide(motion.position[:, i]) for i, p in enumerate(point)]
+    start, way = (
+        [combine(values, motion.rotation[:, :, k]) for k in range(3)] for values in (offset, turned)
+    )
     if body.kind in ("ball", "cylinder", "cone"):
         near, far, normal = round_interval(body, start, way)
     else:
@@ -114,8 +113,8 @@ def trace(body: Body, motion: Motion, point: Vector, turned: Vector) -> tuple[Ar
         normal = [np.where(later, c, n) for c, n in zip(caps[2], normal, strict=True)]
         near, far = np.maximum(near, caps[0]), np.minimum(far, caps[1])
     hit = (near < far) & (near > 0)
-    world = tuple(sum(n * wide(motion.rotation[:, i, k]) for k, n in enumerate(normal)) for i in range(3))
-    return np.where(hit, near, FAR), world  # type: ignore[return-value]
+    x, y, z = (combine(normal, motion.rotation[:, i]) for i in range(3))
+    return np.where(hit, near, FAR), (x, y, z)
 
 
 def flat_interval(normals: Array, offsets: Array, start: list, way: list) -> tuple[Array, Array, list]:
@@ -123,8 +122,7 @@ def flat_interval(normals: Array, offsets: Array, start: list, way: list) -> tup
     near, far = np.full_like(start[0], -FAR), np.full_like(start[0], FAR)
     normal = [np.zeros_like(near) for _ in range(3)]
     for n, offset in zip(normals, offsets, strict=True):
-        speed = sum(w * np.float32(a) for w, a in zip(way, n, strict=True))
-        gap = np.float32(offset) - sum(s * np.float32(a) for s, a in zip(start, n, strict=True))
+        speed, gap = combine(way, n[None]), np.float32(offset) - combine(start, n[None])
         safe = np.where(np.abs(speed) > 1e-6, speed, np.float32(1e-6))
         at = gap / safe
         enters = (safe < 0) & (at > near)

@@ -1,5 +1,7 @@
-"""A shot becomes pictures: sky and ground, the shadows on it, what is reflected in it, then bodies from back to front."""
+"""A shot becomes pictures: sky and ground, shadows, reflections in the ground, then bodies from back to front."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +11,14 @@ from tubelet.worlds.depth.render.ground import Floor, Plane
 from tubelet.worlds.depth.render.ground import meet as meet_ground
 from tubelet.worlds.depth.render.order import back_to_front, reach
 from tubelet.worlds.depth.render.palette import Light, light_of, towards
-from tubelet.worlds.depth.render.rays import Tile, View, f32, wide
-from tubelet.worlds.depth.render.shade import Place, axis, colour_of
+from tubelet.worlds.depth.render.rays import WORLD, Tile, View, f32, wide
+from tubelet.worlds.depth.render.shade import Place, colour_of
 from tubelet.worlds.depth.render.shadows import ground_spots, seen_along, shadow
 from tubelet.worlds.depth.render.solids import Hit, meet, share, tile_of
 from tubelet.worlds.depth.render.truth import facts
 from tubelet.worlds.depth.scene import Array, Body, Motion, Picture, Shot
 
-CHUNK = 1 << 17  # pixels that are worked on at a time, so that their planes stay in the cache
+CHUNK = 1 << 20  # pixels that are worked on at a time, so that their planes stay in the cache
 CONTACT = 0.62  # share of the sky's light that a body on the ground keeps from the point below it
 SPREAD = 0.9  # width of that darkening by the height of what casts it
 SUNK = 0.02  # bodies deeper in the ground than this are cut off at it
@@ -108,13 +110,9 @@ def darken(planes: list[Array], view: View, plane: Plane, place: Place, first: i
             rays = view.rays(tile)
             _, depth, blur = meet_ground(rays)
             cut = 1 - shadow(caster, rays, f32(depth), soft, f32(blur)) * wide(strength)
-            for frame in range(len(cut)):
-                inside, columns = tile.inside(frame)
-                skip = max(first - inside.start, 0)
-                inside = slice(inside.start + skip - first, inside.stop - first)
-                if inside.stop > inside.start:
-                    light[frame, inside, columns] *= cut[frame, skip:]
-                    rows = [min(rows[0], inside.start), max(rows[1], inside.stop)]
+            for frames, skip, inside, columns in runs(tile, first, slice(None)):
+                light[frames, inside, columns] *= cut[frames, skip:]
+                rows = [min(rows[0], inside.start), max(rows[1], inside.stop)]
     if rows[0] < rows[1]:
         shade(planes, sun, sky, plane, slice(*rows))
 
@@ -147,7 +145,7 @@ def layers_of(view: View, place: Place) -> list[Layer]:
             rays = view.rays(tile)
             hit = meet(body, motion, rays)
             if (lowest(body, motion) < -SUNK).any():
-                high = rays.points(hit.t, axis(rays, 2)) / (hit.t * np.float32(view.pixel))
+                high = rays.points(hit.t, WORLD[2]) / (hit.t * np.float32(view.pixel))
                 hit.cover[...] *= share(high + np.float32(0.5))
             layers.append(Layer(number, tile, hit, colour_of(number, hit, rays, place)))
     return layers
@@ -164,20 +162,28 @@ def order_of(view: View, place: Place, layers: list[Layer]) -> Array:
     return back_to_front(view.origin, [place.things[layer.number] for layer in layers], meets)
 
 
+def runs(tile: Tile, first: int, frames: slice) -> Iterator[tuple[slice, int, slice, slice]]:
+    """Frames in a row in which a tile stays where it is, its rows above `first`, its other rows from there, columns."""
+    start, stop, _ = frames.indices(len(tile.top))
+    moved = tile.moved()[start + 1 : stop].nonzero()[0] + start + 1
+    for low, high in pairwise([start, *moved.tolist(), stop]):
+        rows, columns = tile.inside(low)
+        skip = max(first - rows.start, 0)
+        if rows.start + skip < rows.stop:
+            yield slice(low, high), skip, slice(rows.start + skip - first, rows.stop - first), columns
+
+
 def paint(planes: list[Array], layers: list[Layer], order: Array, first: int) -> None:
     """Blend the layers over planes whose first row is `first`, in the order of each frame."""
-    for frame, numbers in enumerate(order):
-        for number in numbers:
+    swaps = (order[1:] != order[:-1]).any(1).nonzero()[0] + 1
+    for start, stop in pairwise([0, *swaps.tolist(), len(order)]):
+        for number in order[start]:
             layer = layers[number]
-            rows, columns = layer.tile.inside(frame)
-            skip = max(first - rows.start, 0)
-            rows = slice(rows.start + skip - first, rows.stop - first)
-            if rows.stop <= rows.start:
-                continue
-            cover = layer.hit.cover[frame, skip:]
-            for plane, colour in zip(planes, layer.colour, strict=True):
-                target = plane[frame, rows, columns]
-                target += (colour[frame, skip:] - target) * cover
+            for frames, skip, rows, columns in runs(layer.tile, first, slice(start, stop)):
+                cover = layer.hit.cover[frames, skip:]
+                for plane, colour in zip(planes, layer.colour, strict=True):
+                    target = plane[frames, rows, columns]
+                    target += (colour[frames, skip:] - target) * cover
 
 
 def encoded(planes: list[Array]) -> Array:

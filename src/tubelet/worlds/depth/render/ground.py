@@ -97,9 +97,7 @@ class Plane:
 
     def coordinates(self) -> tuple[Array, Array]:
         """Where each ray meets the ground, in the floor's coordinates: float32 [F, h, w] twice."""
-        shape, floor = self.rays.origin.shape, self.floor
-        u, v = (self.rays.points(self.t, np.broadcast_to(axis, shape)) - f32(shift)
-                for axis, shift in zip(floor.axes, floor.start, strict=True))  # fmt: skip
+        u, v = self.rays.points(self.t, self.floor.axes[:, None]) - f32(self.floor.start)[:, None, None, None]
         return u, v
 
     def texels(self) -> Array:

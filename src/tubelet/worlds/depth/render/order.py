@@ -1,4 +1,4 @@
-"""Which of two bodies is in front: disjoint convex bodies have a plane between them, and the eye is on one side of it."""
+"""Which of two bodies is in front: a plane parts disjoint convex bodies, and the eye is on one side of it."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tubelet.worlds.depth.scene import Array, Body, Motion
 def reach(body: Body, motion: Motion, normals: Array) -> Array:
     """How far a body extends from its centre along unit normals [F, K, 3]: [F, K]."""
     if body.kind == "ball":
-        return np.full(normals.shape[:2], body.half[0])
+        return np.full((len(motion.position), normals.shape[1]), body.half[0])
     own = (normals[..., None, :] * np.swapaxes(motion.rotation, 1, 2)[:, None]).sum(-1)  # [F, K, 3]
     if body.kind in ("cylinder", "cone"):
         flat = np.sqrt(own[..., 0] ** 2 + own[..., 1] ** 2)
@@ -28,7 +28,7 @@ def directions(body: Body, motion: Motion, other: Array) -> Array:
     elif body.kind in ("cylinder", "cone"):
         bottom, top = frustum_radii(body)
         slope = (bottom - top) / (2 * body.half[2])
-        outward = unit(own * [1.0, 1.0, 0.0]) + [0.0, 0.0, slope]
+        outward = unit(own * [1.0, 1.0, 0.0]) + np.array([0.0, 0.0, slope])
         found = np.stack([unit(outward), np.broadcast_to([0.0, 0.0, 1.0], own.shape)], 1)
     else:
         normals, _ = planes(body)

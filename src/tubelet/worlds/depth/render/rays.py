@@ -4,12 +4,14 @@ A ray is origin + t d with d = x right + y down + forward, so t is the depth alo
 is a sum of a row and a column; it costs one addition a pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tubelet.worlds.depth.scene import Array, Camera
 
+WORLD = np.eye(3)[:, None]  # the world's axes, for any number of frames [3, 1, 3]
 NEAR = 0.05  # of what lies nearer than this along the axis no rectangle is worked out: it may be anywhere
 
 
@@ -25,7 +27,15 @@ def wide(values: Array) -> Array:
 
 def dot(a: Array, b: Array) -> Array:
     """Scalar product over the last axis."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+    return np.vecdot(a, b)
+
+
+def combine(parts: Sequence[Array], vectors: Array) -> Array:
+    """Scalar product of three arrays [F, h, w] and a vector per frame [F, 3]."""
+    total = parts[0] * wide(vectors[:, 0])
+    total += parts[1] * wide(vectors[:, 1])
+    total += parts[2] * wide(vectors[:, 2])
+    return total
 
 
 def unit(vectors: Array) -> Array:
@@ -47,21 +57,29 @@ class Tile:
         top, left = int(self.top[frame]), int(self.left[frame])
         return slice(top, top + self.height), slice(left, left + self.width)
 
+    def moved(self) -> Array:
+        """Whether it lies elsewhere than in the frame before, bool [F]; the first frame counts as moved."""
+        return np.r_[True, (self.top[1:] != self.top[:-1]) | (self.left[1:] != self.left[:-1])]
+
 
 @dataclass(frozen=True)
 class Rays:
-    """Rays of a tile: origin and axes [F, 3], x [F, 1, w], y [F, h, 1]; pixel is the side of a pixel in x and y."""
+    """Rays of a tile: origin and axes [F, 3], x [F, 1, w], y [F, h, 1]; pixel is the side of a pixel in x and y.
+
+    columns [F, 3, 3]: the axes side by side.
+    """
 
     origin: Array
     axes: tuple[Array, Array, Array]
     x: Array
     y: Array
     pixel: float
+    columns: Array
 
     def along(self, vectors: Array) -> Array:
-        """Scalar products of vectors [..., F, 3] and every d: float32 [..., F, h, w]."""
-        right, down, forward = (dot(vectors, axis)[..., None, None] for axis in self.axes)
-        return f32(right * self.x) + f32(down * self.y + forward)
+        """Scalar products of vectors [..., F, 3] (or 1 for F) and every d: float32 [..., F, h, w]."""
+        parts = (vectors[..., None, :] @ self.columns)[..., 0, :, None, None]  # [..., F, 3, 1, 1]
+        return f32(parts[..., 0, :, :] * self.x) + f32(parts[..., 1, :, :] * self.y + parts[..., 2, :, :])
 
     def slope(self, vectors: Array) -> Array:
         """How much `along` changes from one pixel to the next, across its level lines: [..., F]."""
@@ -114,9 +132,8 @@ class View:
         """The rays of a tile."""
         column = tile.left[:, None] + np.arange(tile.width) + 0.5 - self.width / 2
         row = tile.top[:, None] + np.arange(tile.height) + 0.5 - self.height / 2
-        return Rays(
-            self.origin, self.axes, column[:, None, :] * self.pixel, row[:, :, None] * self.pixel, self.pixel
-        )
+        x, y = column[:, None, :] * self.pixel, row[:, :, None] * self.pixel
+        return Rays(self.origin, self.axes, x, y, self.pixel, np.stack(self.axes, -1))
 
     def whole(self, rows: slice | None = None) -> Tile:
         """The tile of whole rows."""
@@ -153,12 +170,9 @@ class View:
 
     def bounded(self, x0: Array, y0: Array, x1: Array, y1: Array, near: Array, far: Array) -> Tile | None:
         """The tile of one size that holds x0..x1, y0..y1 [F] and a margin; everything where part is behind the eye."""
-        top, bottom, left, right = (
-            np.clip(edge / self.pixel + size / 2 + margin, 0, size).astype(int)
-            for edge, size, margin in (
-                (y0, self.height, -1), (y1, self.height, 2), (x0, self.width, -1), (x1, self.width, 2),
-            )
-        )  # fmt: skip
+        sizes = np.array([self.height, self.height, self.width, self.width])[:, None]
+        edges = np.stack([y0, y1, x0, x1]) / self.pixel + sizes / 2 + [[-1], [2], [-1], [2]]
+        top, bottom, left, right = np.minimum(np.maximum(edges, 0), sizes).astype(int)
         behind, out = (near < NEAR) & (far > NEAR), (far <= NEAR) | (bottom <= top) | (right <= left)
         top, left = (np.where(behind, 0, edge) for edge in (top, left))
         bottom, right = np.where(behind, self.height, bottom), np.where(behind, self.width, right)

@@ -7,7 +7,7 @@ import numpy as np
 from tubelet.worlds.depth.render.bounce import environment
 from tubelet.worlds.depth.render.ground import Floor
 from tubelet.worlds.depth.render.palette import Light, paint
-from tubelet.worlds.depth.render.rays import Rays, dot, wide
+from tubelet.worlds.depth.render.rays import WORLD, Rays, combine, dot, wide
 from tubelet.worlds.depth.render.shadows import Discs, Polygon, shadow
 from tubelet.worlds.depth.render.solids import Hit, share
 from tubelet.worlds.depth.scene import Array, Body, Motion
@@ -36,10 +36,7 @@ def colour_of(number: int, hit: Hit, rays: Rays, place: Place) -> list[Array]:
     """Three linear float32 planes [F, h, w] of a body where it is hit, with the haze in front of it."""
     body, motion = place.things[number]
     light = place.light
-    if body.paint.mirror:
-        planes = environment(number, hit, rays, place)
-    else:
-        planes = painted(number, hit, rays, place)
+    planes = (environment if body.paint.mirror else painted)(number, hit, rays, place)
     offset = motion.position - rays.origin
     clear = np.exp(-((np.sqrt(dot(offset, offset)) / light.haze) ** 1.5))
     if (clear > 0.999).all():
@@ -54,19 +51,8 @@ def painted(number: int, hit: Hit, rays: Rays, place: Place) -> list[Array]:
     """Diffuse paint with a soft highlight."""
     body, motion = place.things[number]
     light, normal = place.light, hit.normal
-    facing = sum_of(normal, place.towards)
-    # |d| times the cosine between the mirrored ray and the light
-    d2 = rays.squared()
-    outward = normal[0] * rays.along(axis(rays, 0))
-    outward += normal[1] * rays.along(axis(rays, 1))
-    outward += normal[2] * rays.along(axis(rays, 2))
-    shiny = rays.along(place.towards) - 2 * outward * facing
-    shiny *= shiny > 0
-    shiny = shiny * shiny / d2
-    shiny *= shiny
-    shiny *= shiny
-    shiny *= shiny
-    shiny *= shiny * np.float32(GLOSS)  # 32nd power
+    facing = combine(normal, place.towards)
+    shiny = highlight(hit, rays, place.towards, facing)
     lit = np.maximum(facing, np.float32(0))
     open_share = unblocked(number, hit, rays, place)
     if open_share is not None:
@@ -94,14 +80,22 @@ def painted(number: int, hit: Hit, rays: Rays, place: Place) -> list[Array]:
     return planes
 
 
-def axis(rays: Rays, k: int) -> Array:
-    """The world's axis k for every frame, [F, 3]."""
-    return np.broadcast_to(np.eye(3)[k], rays.origin.shape)
-
-
-def sum_of(normal: tuple[Array, Array, Array], vectors: Array) -> Array:
-    """Scalar product of normals with a vector per frame [F, 3]."""
-    return normal[0] * wide(vectors[:, 0]) + normal[1] * wide(vectors[:, 1]) + normal[2] * wide(vectors[:, 2])
+def highlight(hit: Hit, rays: Rays, towards: Array, facing: Array) -> Array:
+    """The 32nd power of the cosine between the mirrored ray and the light, times GLOSS."""
+    d = rays.along(WORLD)
+    outward = d[0] * hit.normal[0]
+    outward += d[1] * hit.normal[1]
+    outward += d[2] * hit.normal[2]
+    outward *= facing
+    shiny = rays.along(towards)
+    shiny -= 2 * outward
+    np.maximum(shiny, np.float32(0.2), out=shiny)  # its powers are numbers that a processor is quick with
+    shiny *= shiny
+    shiny /= rays.squared()
+    for _ in range(4):
+        shiny *= shiny
+    shiny *= np.float32(GLOSS)
+    return shiny
 
 
 def unblocked(number: int, hit: Hit, rays: Rays, place: Place) -> Array | None:
@@ -139,10 +133,10 @@ def pattern(body: Body, motion: Motion, hit: Hit, rays: Rays) -> tuple[Array, Ar
     offset = motion.position - rays.origin
     sharp = body.half[0] / (rays.pixel * np.sqrt(dot(offset, offset)) * 1.2)  # pixels in a radius, nearly
     if body.paint.pattern == "band":
-        level = np.abs(sum_of(hit.normal, motion.rotation[:, :, 2]))
+        level = np.abs(combine(hit.normal, motion.rotation[:, :, 2]))
         return first, second, share((np.float32(0.34) - level) * wide(sharp))
     mix = np.float32(1)
     for k in range(3):
-        side = sum_of(hit.normal, motion.rotation[:, :, k]) * wide(sharp * 2)
+        side = combine(hit.normal, motion.rotation[:, :, k]) * wide(sharp * 2)
         mix = mix * np.maximum(np.minimum(side, np.float32(1)), np.float32(-1))
     return first, second, mix * np.float32(0.5) + np.float32(0.5)

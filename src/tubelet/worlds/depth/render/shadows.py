@@ -17,8 +17,10 @@ THIN = 0.15  # a disc seen from its edge is taken to be this wide
 
 
 class Discs(NamedTuple):
-    """The hull of two discs: forms across and along their centres [2, F, 3], where the first centre lies in them [2, F],
-    the distance of the centres, both radii [F], and both heights above the ground [2, F].
+    """The hull of two discs, both of a body's ends.
+
+    forms [2, F, 3] across and along the line of their centres; start [2, F]: where the first centre lies in them;
+    length [F]: the distance of the centres; radii [2, F]; heights [2, F] above the ground.
     """
 
     forms: Array
@@ -75,7 +77,7 @@ def discs(body: Body, motion: Motion, direction: Array) -> Discs:
 def polygon(body: Body, motion: Motion, direction: Array) -> Polygon:
     """The outline of a box or ramp: edges between a face that the light reaches and one that it does not."""
     normals, offsets = planes(body)
-    i, j = pairs_of(normals)
+    i, j = pairs_of(body)
     cosine = (normals[i] * normals[j]).sum(-1)
     a, b = ((offsets[p] - cosine * offsets[q]) / (1 - cosine**2) for p, q in ((i, j), (j, i)))
     on_edge = a[:, None] * normals[i] + b[:, None] * normals[j]  # [E, 3], a point of each edge's line

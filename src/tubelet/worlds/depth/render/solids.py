@@ -3,11 +3,12 @@
 A covered share is clip(distance to the outline in pixels + 1/2): anti-aliasing without more rays.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from tubelet.worlds.depth.render.rays import Rays, Tile, View, dot, unit, wide
+from tubelet.worlds.depth.render.rays import WORLD, Rays, Tile, View, combine, dot, unit, wide
 from tubelet.worlds.depth.scene import Array, Body, Motion
 
 FAR = 1e6  # stands for a line or face that does not count in a frame
@@ -30,9 +31,10 @@ def share(distance: Array) -> Array:
 
 def product(shares: Array) -> Array:
     """Product over the first axis, in place."""
+    result = shares[0]
     for other in shares[1:]:
-        shares[0] *= other
-    return shares[0]
+        result *= other
+    return result
 
 
 def frustum_radii(body: Body) -> tuple[float, float]:
@@ -40,6 +42,7 @@ def frustum_radii(body: Body) -> tuple[float, float]:
     return body.half[0], body.half[0] if body.kind == "cylinder" else 0.0
 
 
+@lru_cache(maxsize=256)
 def planes(body: Body) -> tuple[Array, Array]:
     """Outward normals [P, 3] and offsets [P] of a box's or ramp's faces in its own axes."""
     half = np.array(body.half)
@@ -53,6 +56,7 @@ def planes(body: Body) -> tuple[Array, Array]:
     return normals, offsets
 
 
+@lru_cache(maxsize=256)
 def corners(body: Body) -> Array:
     """Corners [K, 3] of a body's box, or of a ramp, in its own axes."""
     signs = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1).reshape(8, 3)
@@ -95,12 +99,12 @@ def ball(body: Body, motion: Motion, rays: Rays) -> Hit:
     inner = np.maximum(np.float32(radius**2) - miss2, np.float32(0))
     t = foot - np.sqrt(inner / d2)
     scale = np.float32(1 / radius)
-    normal = [(rays.along(np.broadcast_to(axis, centre.shape)) * t - wide(centre[:, k])) * scale
-              for k, axis in enumerate(np.eye(3))]  # fmt: skip
-    excess = np.sqrt(
+    normal = rays.along(WORLD) * t
+    normal -= wide(centre.T)
+    normal *= scale / np.sqrt(
         np.maximum(miss2 * (scale * scale), np.float32(1))
-    )  # beyond the outline it points sideways
-    return Hit(cover, t, (normal[0] / excess, normal[1] / excess, normal[2] / excess))
+    )  # sideways beyond the outline
+    return Hit(cover, t, (normal[0], normal[1], normal[2]))
 
 
 def first(vectors: Array, counts: Array, other: Array) -> Array:
@@ -116,8 +120,10 @@ def outline(rays: Rays, lines: Array) -> Array:
     return product(share(rays.along(lines / np.maximum(rays.slope(lines), 1e-12)[..., None])))
 
 
-def pairs_of(normals: Array) -> tuple[Array, Array]:
-    """Pairs of faces [2, E] that share an edge, for boxes and ramps: all that are not parallel."""
+@lru_cache(maxsize=256)
+def pairs_of(body: Body) -> tuple[Array, Array]:
+    """Pairs of faces, each [E], that share an edge of a box or ramp: all that are not parallel."""
+    normals, _ = planes(body)
     i, j = np.triu_indices(len(normals), 1)
     edge = np.abs((normals[i] * normals[j]).sum(-1)) < 1 - 1e-9
     return i[edge], j[edge]
@@ -130,31 +136,33 @@ def polyhedron(body: Body, motion: Motion, rays: Rays) -> Hit:
     above = dot(faces, (rays.origin - motion.position)[:, None]) - offsets  # [F, P]
     front = above > 0
     inverse = faces / np.where(np.abs(above) > 1e-9, -above, -1e-9)[..., None]
-    i, j = pairs_of(normals)
+    i, j = pairs_of(body)
     sign = np.where(front[:, i], 1.0, -1.0)[..., None]
     lines = first((inverse[:, i] - inverse[:, j]) * sign, front[:, i] != front[:, j], rays.axes[2])
     cover = outline(rays, lines)
     seen = first(inverse, front, rays.axes[2])
     nearness = rays.along(seen)
     near = nearness.min(0)
-    cover *= (near > 0) & (wide(front.any(1)) > 0)
+    cover *= (near > 0) & front.any(1)[:, None, None]
     weights = face_weights(rays, seen)
     towards = np.moveaxis(np.take_along_axis(faces, np.argsort(~front, 1, kind="stable")[..., None], 1), 1, 0)
-    normal = [sum(w * wide(n[:, k]) for w, n in zip(weights, towards, strict=False)) for k in range(3)]
+    normal = np.zeros((3, *near.shape), np.float32)
+    for weight, face in zip(weights, towards, strict=False):
+        normal += weight * wide(face.T)
     return Hit(cover, 1 / np.maximum(near, np.float32(1e-4)), (normal[0], normal[1], normal[2]))
 
 
 def face_weights(rays: Rays, seen: Array) -> list[Array]:
     """Which of up to three faces [k, F, 3] a pixel shows, as shares that sum to 1: the one with the least 1 / t."""
     count = len(seen)
-    weights = [np.float32(1) for _ in range(count)]
+    weights = [np.ones((1, 1, 1), np.float32) for _ in range(count)]
     for i in range(count):
         for j in range(i + 1, count):
             mine = outline(rays, (seen[j] - seen[i])[None])
             weights[i] = weights[i] * mine
             weights[j] = weights[j] * (1 - mine)
-    total = sum(weights) + np.float32(1e-6)
-    return [w / total for w in weights]
+    total = np.maximum(np.sum(weights, 0), np.float32(1e-6))
+    return [weight / total for weight in weights]
 
 
 def disc(rays: Rays, local: tuple[Array, Array, Array], origin: Array, height: float, radius: float) -> Array:
@@ -177,7 +185,7 @@ def disc(rays: Rays, local: tuple[Array, Array, Array], origin: Array, height: f
 def frustum(body: Body, motion: Motion, rays: Rays) -> Hit:
     """A cylinder or cone: the hull of two discs, and the surface of second order between them."""
     (bottom, top), half = frustum_radii(body), body.half[2]
-    local = tuple(motion.rotation[:, :, k] for k in range(3))
+    local = motion.rotation[:, :, 0], motion.rotation[:, :, 1], motion.rotation[:, :, 2]
     from_centre = rays.origin - motion.position
     origin = np.stack([dot(from_centre, axis) for axis in local], -1)  # [F, 3]
     middle, slope = (bottom + top) / 2, (bottom - top) / (2 * half)
@@ -191,7 +199,7 @@ def frustum(body: Body, motion: Motion, rays: Rays) -> Hit:
     for end in ends:
         np.maximum(cover, share(end), out=cover)
     x, y, z = (rays.along(axis) for axis in local)
-    ox, oy, oz = (wide(origin[:, k]) for k in range(3))
+    ox, oy = wide(origin[:, 0]), wide(origin[:, 1])
     k, rest = np.float32(slope), wide(middle - slope * origin[:, 2])
     a = x * x + y * y - (k * k) * z * z
     b = ox * x + oy * y + k * rest * z
@@ -209,7 +217,7 @@ def frustum(body: Body, motion: Motion, rays: Rays) -> Hit:
         py / length * (1 - cap_share),
         level + cap_share * (wide(cap) - level),
     ]
-    normal = [sum(wide(axis[:, i]) * n for axis, n in zip(local, own, strict=True)) for i in range(3)]
+    normal = [combine(own, motion.rotation[:, i]) for i in range(3)]
     cover *= t > 0
     return Hit(cover, t, (normal[0], normal[1], normal[2]))
 
@@ -225,7 +233,7 @@ def sides(origin: Array, local: tuple, rays: Rays, radii: tuple[float, float], h
     touching = [to_eye * cosine[:, None] + turned * (side * sine)[:, None] for side in (-1, 1)]  # each [F, 2]
 
     def world(vectors: Array) -> Array:
-        return sum(vectors[:, k, None] * local[k] for k in range(3))
+        return (vectors[:, None] * np.stack(local, -1)).sum(-1)
 
     def at(direction: Array, radius: float, height: float) -> Array:
         return np.concatenate([direction * radius, np.full((len(direction), 1), height)], 1) - origin
