@@ -23,7 +23,6 @@ from tubelet.shapes import Text
 from tubelet.training.batches import Batch, Content
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import DenoiserTask
-from tubelet.training.known import NOTHING
 from tubelet.training.log import Log
 
 DRAWS = 0xDE  # sets the key of a batch's generator apart from the streams of samples
@@ -70,17 +69,22 @@ class DeviceTask(DenoiserTask):
     def __init__(self, run: DenoiserRun, log: Log):
         if run.data.other:
             raise InputError("data.other: batches that are drawn on the device have one size; leave it out")
-        if len(run.known.kinds) > 1:
+        if run.known.anything:
             raise InputError("known: batches that are drawn on the device know nothing; leave it out")
         super().__init__(run, log)
         self.device = run.loop.device
+        self.data = self.samples.sources[0].train.data
         self.store = Store.of(self.data, self.longest, self.device)
         self.empty = self.null.to(self.device)
         log.say(f"{len(self.data)} clips take {self.store.nbytes / 1e9:.2f} GB on {self.device}")
 
-    def sample(self, number: int, size: int, kind: str = NOTHING) -> dict[str, Any]:
+    def fetch(self, number: int) -> dict[str, Any]:
         """The number alone: batches are drawn whole."""
         return {"number": number}
+
+    def kinds(self) -> list[tuple[float, Batch]]:
+        """All samples are of one."""
+        return [(1.0, self.collate([self.fetch(0)]))]
 
     def collate(self, items: list[dict[str, Any]]) -> Batch:
         """The batch of consecutive sample numbers; every draw is keyed by (seed, the first of them)."""

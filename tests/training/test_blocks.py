@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo import config as dynamo
 from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,7 +16,7 @@ from tubelet.data.source import SizeConfig
 from tubelet.errors import InputError
 from tubelet.model.references import Reference
 from tubelet.training import loop
-from tubelet.training.blocks import CHECKPOINTING, checkpointed, compiled, released
+from tubelet.training.blocks import CHECKPOINTING, checkpointed, compiled, failed_to_compile, released
 
 SIZE = (3, 4, 6)
 
@@ -122,6 +123,18 @@ def test_each_size_of_a_run_compiles_once(tmp_path, codec, monkeypatch):
     )
     go(dataclasses.replace(run, data=data))
     assert counter.frame_count == 2  # and held-out clips and previews compile nothing
+
+
+def test_many_shapes_are_all_compiled_and_too_many_are_an_error(monkeypatch):
+    model, text = awake(), random_text(2)
+    counter = counting(monkeypatch)
+    compiled(model.blocks)
+    for frames in range(1, 11):  # torch alone would stop at eight
+        model(torch.randn(2, 3, frames, 4, 6), torch.rand(2, 1, 1, 1, 1), text)
+    assert counter.frame_count == 10
+    with dynamo.patch(recompile_limit=10), pytest.raises(Exception, match="recompile_limit") as problem:
+        model(torch.randn(2, 3, 11, 4, 6), torch.rand(2, 1, 1, 1, 1), text)
+    assert failed_to_compile(problem.value)
 
 
 def test_where_the_compiler_fails_training_goes_on_without_it(tmp_path, codec, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Clips of several sizes and sources in one training: what they are as latents, and batches of one or of several."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
 from tubelet.data.buckets import buckets_of
 from tubelet.data.clips import Clips
-from tubelet.data.latents import Encoded
 from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import BoundStep
 from tubelet.errors import InputError
@@ -20,13 +19,12 @@ from tubelet.model.tubelets import Tubelet
 from tubelet.sampling.pipeline import latent_shape
 from tubelet.shapes import Text
 
-Encode = Callable[[Clips, int, str], Encoded]  # clips, phrasings of each, what to call them
-
 
 class Content(NamedTuple):
     """What B samples of one size and kind are made of: clean latents, noise [B, C, f, h, w] and prompts.
 
     unknown: bool [B, 1, f, 1, 1] or [B, 1, f, h, w], which latents are not known in place, None where none is;
+    known: latents [B, C, f, h, w] that stand where content is known, None where they are x0's.
     references: known content beside the videos. stride: see VideoTransformer.forward.
     """
 
@@ -34,6 +32,7 @@ class Content(NamedTuple):
     noise: Tensor
     text: Text
     unknown: Tensor | None = None
+    known: Tensor | None = None
     references: tuple[Reference, ...] = ()
     stride: float = 1.0
 
@@ -41,18 +40,23 @@ class Content(NamedTuple):
     def concatenate(cls, parts: "Sequence[Content]") -> "Content":
         """All samples in one."""
         x0, noise = torch.cat([part.x0 for part in parts]), torch.cat([part.noise for part in parts])
-        unknown = [part.unknown for part in parts if part.unknown is not None]
+        unknown, known = (
+            torch.cat([getattr(part, name) for part in parts])
+            if getattr(parts[0], name) is not None
+            else None
+            for name in ("unknown", "known")
+        )
         beside = zip(*(part.references for part in parts), strict=True)
         references = [Reference(torch.cat([x for x, _ in each]), each[0].frame) for each in beside]
         text = Text.concatenate([part.text for part in parts])
-        known = torch.cat(unknown) if unknown else None
-        return cls(x0, noise, text, known, tuple(references), parts[0].stride)
+        return cls(x0, noise, text, unknown, known, tuple(references), parts[0].stride)
 
 
 class Batch(NamedTuple):
     """xt and its target [B, C, f, h, w], B prompts, and t as the model takes it: 0 where content is known.
 
-    weight: what the errors count, broadcastable to xt; None where all count alike. unknown: bool, in the shape of t,
+    weight: what the errors count, broadcastable to xt; None where all count alike. truth: what a renderer knows of each
+    token [B, N, X], if it is asked for and there is one. unknown: bool, in the shape of t,
     where anything is known. references: known content beside the videos. stride: see VideoTransformer.forward. step: of
     the bound, for its objectives.
     """
@@ -66,6 +70,7 @@ class Batch(NamedTuple):
     references: tuple[Reference, ...] = ()
     stride: float = 1.0
     step: BoundStep | None = None
+    truth: Tensor | None = None
 
 
 Batches = Batch | tuple[Batch, ...]  # of one size, or one for each size of a packed batch
@@ -84,13 +89,6 @@ class Size(NamedTuple):
     held_out: Clips
     content: str
     stride: float = 1.0
-
-    def encoded(self, encode: Encode, phrasings: int, name: str = "") -> tuple[Encoded, Encoded]:
-        """Its training clips, with so many captions each, and its held-out clips, with one."""
-        return (
-            encode(self.clips, phrasings, f"{name} training".strip()),
-            encode(self.held_out, 1, f"{name} held-out".strip()),
-        )
 
 
 def sizes_of(config: DataConfig, codec: CausalCodec | IdentityCodec, tubelet: Tubelet) -> list[Size]:

@@ -28,6 +28,7 @@ KEPT = {  # by selective checkpointing: results of products and of attention, de
     CHUNKED,
 }
 CHECKPOINTING = ("none", "selective", "full")
+PROGRAMS = 128  # that torch.compile may make of a block: two for each shape where the first layer's values are kept
 
 
 def checkpointed(blocks: Iterable[nn.Module], which: str) -> None:
@@ -49,7 +50,13 @@ def compiled(blocks: Iterable[nn.Module]) -> None:
     """torch.compile each block on its own, one program for all that are alike; a C++ compiler must be there.
 
     Whatever lies outside, a plan of tokens or the frames that references stand for, may change without compiling anew.
+    torch would run a block as it is written from its ninth program on and say nothing; here it may have PROGRAMS, and
+    one more is an error (see failed_to_compile).
     """
+    from torch._dynamo import config  # seconds to import, and here it is needed
+
+    config.recompile_limit = max(config.recompile_limit, PROGRAMS)
+    config.fail_on_recompile_limit_hit = True
     for block in blocks:
         block.forward = torch.compile(block.forward, dynamic=False)
 
@@ -67,9 +74,12 @@ def can_compile() -> bool:
 
 def failed_to_compile(problem: Exception) -> bool:
     """Whether it is the compiler that raised `problem`, and not what was compiled."""
-    from torch._dynamo.exc import TorchDynamoException  # seconds to import, and here it is
+    from torch._dynamo.exc import (  # seconds to import, and here it is
+        FailOnRecompileLimitHit,
+        TorchDynamoException,
+    )
 
-    return isinstance(problem, TorchDynamoException)
+    return isinstance(problem, TorchDynamoException | FailOnRecompileLimitHit)
 
 
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
