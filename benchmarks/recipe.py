@@ -129,11 +129,11 @@ def x0_errors(out: Path) -> Iterator[tuple[str, float]]:
     for log_snr in LOG_SNRS:
         t = time_at(task.reverse.path, torch.tensor([log_snr]))
         errors = []
-        for content in task.held_out_content():
+        for content in task.samples.held_out():
             each = t.expand(len(content.x0))
             batch = task.noised(content, each[:, None])
             with task.run.loop.autocast():
-                prediction = task.model(batch.xt, batch.t, batch.text).float()
+                prediction = task.network(batch.xt, batch.t, batch.text).float()
             error = task.reverse.x0(prediction, batch.xt, each) - content.x0
             errors.append(error.square().flatten(1).mean(1))
         yield f"x0_at_{log_snr:g}", round(torch.cat(errors).mean().item(), 4)

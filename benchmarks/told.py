@@ -24,7 +24,7 @@ def loss(
 ) -> float:
     """The mean loss of held-out clips of a size, told something."""
     found = []
-    for content in map(told, task.held_out_content(size)):
+    for content in map(told, task.samples.held_out(size)):
         for level in HELD_OUT_TIMES:
             batch = task.noised(content, torch.full((len(content.x0), 1), level, dtype=torch.float64))
             with task.run.loop.autocast():
