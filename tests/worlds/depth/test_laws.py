@@ -1,6 +1,7 @@
 """Motions against what mechanics says of them, in closed form."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_apexes_fall_by_the_square_of_the_restitution():
     path = thrown(h, e, r)
     landings = [time for time, mark in path.marks if mark == "bounces"]
     assert landings[0] == pytest.approx(math.sqrt(2 * h / G), abs=1e-12)
-    for k, (start, end) in enumerate(zip(landings[:5], landings[1:6], strict=True), 1):
+    for k, (start, end) in enumerate(pairwise(landings[:6]), 1):
         apex = path(np.array([(start + end) / 2])).position[0, 2] - r
         assert apex == pytest.approx(h * e ** (2 * k), abs=1e-12)
     assert path(FINE).position[:, 2].min() >= r - 1e-12

@@ -43,7 +43,7 @@ def joined(parts: list[str]) -> str:
 def noun(thing: Thing, rng: Chooser = None, *, size: bool = False) -> str:
     """A thing with its article: size, paint and shape."""
     paint, tall = thing.body.paint, thing.size == "tall"
-    shape = pick(words.SHAPES["block" if tall else thing.body.kind], rng)
+    shape = pick(words.SHAPES[thing.shape], rng)
     colour = pick(words.COLOURS[paint.colour], rng)
     if paint.mirror:
         colour = f"shiny {colour}"
@@ -162,7 +162,7 @@ def strange(scene: Scene, seen: Seen, rng: random.Random) -> str:
     if rng.random() < 0.5:
         if rng.random() < 0.6:
             thing = rng.choice(scene.counted)
-            for name in words.SHAPES["block" if thing.size == "tall" else thing.body.kind]:
+            for name in words.SHAPES[thing.shape]:
                 sentence = sentence.replace(f" {name}", f" {rng.choice(words.STRANGERS)}", 1)
         else:
             sentence = f"{sentence} {rng.choice(words.ELSEWHERE)}"

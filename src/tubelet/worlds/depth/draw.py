@@ -24,8 +24,7 @@ def draw_scene(rng: random.Random, *, unseen: bool = False) -> Scene:
     """A scene without a held-out pair, or, if `unseen`, with one."""
     wish = draw_wish(rng) if unseen else {}
     event = wish.get("event") or looks.one_of(rng, {k: e.weight for k, e in EVENTS.items() if fits(k, wish)})
-    light, ground = draw_setting(rng, event, wish)
-    colours = looks.colours_on(ground, light, event, unseen="colour" in wish)
+    light, ground, colours = draw_setting(rng, event, wish)
     cast, left = draw_cast(rng, event, ground, colours, wish)
     beside = draw_companion(rng, ground, left) if rng.random() < EVENTS[event].beside else None
     sky = looks.draw_light(rng, light, moves=event == "sun moves")
@@ -52,8 +51,8 @@ def fits(event: str, wish: Wish) -> bool:
     return "shape" not in wish or (event != "float" and any(wish["shape"] in shapes for shapes in actors[:1]))
 
 
-def draw_setting(rng: random.Random, event: str, wish: Wish) -> tuple[str, Ground]:
-    """A light and a ground that go with the event, with each other and with the wish."""
+def draw_setting(rng: random.Random, event: str, wish: Wish) -> tuple[str, Ground, list[str]]:
+    """A light and a ground that go with the event, each other and the wish, and at least three colours seen there."""
     lights = {k: w for k, w in looks.LIGHTS.items() if (event, k) not in looks.UNSEEN_LIGHTS}
     if event in ("float", "slide"):
         lights.pop("dark room", None)  # water is outdoors, and so is what slides on snow
@@ -69,8 +68,9 @@ def draw_setting(rng: random.Random, event: str, wish: Wish) -> tuple[str, Groun
         if not kinds:
             continue
         ground = looks.draw_ground(rng, looks.one_of(rng, kinds))
-        if wish.get("colour", "") in ("", *looks.colours_on(ground, light, event, unseen=True)):
-            return light, ground
+        colours = looks.colours_on(ground, light, event, unseen="colour" in wish)
+        if wish.get("colour", colours[0]) in colours and sum(c not in METALS for c in colours) >= 3:
+            return light, ground, colours
 
 
 def shapes_on(shapes: tuple[str, ...], ground: str) -> list[str]:
@@ -165,8 +165,8 @@ def placed(
 def clear(things: list[Thing], companion: Thing) -> bool:
     """Whether nothing comes near the companion, for twice the clock."""
     t = np.linspace(0, 2 * CLOCK, 33)
-    spot = companion.law(t[:1]).position[0, :2]
-    ways = [np.hypot(*(thing.law(t).position[:, :2] - spot).T).min() for thing in things]
+    spot = companion.place(t[:1])[0, :2]
+    ways = [np.hypot(*(thing.place(t)[:, :2] - spot).T).min() for thing in things]
     room = reach(companion.body) + 0.08
     return all(way > room + reach(thing.body) for way, thing in zip(ways, things, strict=True))
 
@@ -177,7 +177,7 @@ def framed(scene: Scene) -> bool:
     When the camera looks away, it must be gone half-way and there at both ends.
     """
     camera = scene.view.camera(CHECKED)
-    places = np.stack([thing.law(CHECKED).position for thing in scene.counted], 1)  # [F, B, 3]
+    places = np.stack([thing.place(CHECKED) for thing in scene.counted], 1)  # [F, B, 3]
     at, depth = camera.project(places, 1, 1)
     size = camera.focal * np.array([outline(thing.body) for thing in scene.counted]) / depth  # [F, B]
     for i, j in combinations(range(places.shape[1]), 2):

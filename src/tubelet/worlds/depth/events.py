@@ -122,11 +122,12 @@ def behind(rng: random.Random, cast: Cast) -> Play:
     """Rolls behind a wall, is wholly hidden for 0.42 to 0.68 s, and comes out on the other side."""
     sign, way = side_of(rng)
     r, hidden = cast.bodies[0].half[2], rng.uniform(0.42, 0.68)
-    fast = (2 * r + 0.06) / (1 - hidden / 2) * rng.uniform(1.0, 1.12)
-    path = rolls((-sign * fast, 0.75, r), (sign * fast, 0.0, 0.0), r, any_turn(rng, cast.bodies[0]))
+    fast = (2 * r + 0.06) / (1 - hidden / 2) * rng.uniform(1.04, 1.16)
+    start = -sign * fast * rng.uniform(0.93, 1.07)
+    path = rolls((start, 0.75, r), (sign * fast, 0.0, 0.0), r, any_turn(rng, cast.bodies[0]))
     wide = (fast * hidden / 2 + r) / 1.16  # the wall is nearer by a seventh of the way
     half = (wide, 0.1, rng.uniform(0.66, 0.8))
-    wall = Thing(Body("wall", half, cast.paint), rests((0.0, -0.2, half[2])))
+    wall = Thing(Body("wall", half, cast.paint), rests((rng.uniform(-0.1, 0.1), -0.2, half[2])))
     return Play((path,), (wall,), direction=way, aim=0.6)
 
 
@@ -216,15 +217,13 @@ def step(rng: random.Random, cast: Cast) -> Play:
 
 def pendulum(rng: random.Random, cast: Cast) -> Play:
     """Swings on a rope below a crossbar."""
-    r, length, angle = cast.bodies[0].half[2], rng.uniform(1.0, 1.2), rng.uniform(0.55, 0.75)
-    angle *= rng.choice((1, -1))
+    r, angle = cast.bodies[0].half[2], rng.choice((1, -1)) * rng.uniform(0.55, 0.75)
+    length = 0.6 + r + rng.uniform(0.0, 0.15)
     yaw, thick, high = rng.uniform(-0.25, 0.25), 0.07, length + r + rng.uniform(0.3, 0.45)
     along = (math.cos(yaw), math.sin(yaw))
     same = length + 0.4 * r * r / length  # length of the mathematical pendulum of that period
-    wood, slack = (
-        Paint(WOOD),
-        0.05,
-    )  # the rope begins so far below the pivot, or its corners would enter the crossbar
+    wood = Paint(WOOD)
+    slack = 0.07  # the rope begins so far below the pivot, or its corners would enter the crossbar
     rope = Body("beam", (0.05, 0.05, (length - r - slack) / 2), wood)
     pivot, wide = (0.0, 0.0, high), length * math.sin(abs(angle)) + r + thick + 0.1
     post, bar = (

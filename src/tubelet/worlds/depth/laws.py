@@ -8,7 +8,7 @@ fixed grid, so that every rate of frames sees the same motion. Balls are solid s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ Vector = tuple[float, float, float]
 Law = Callable[[Array], Motion]
 
 ZERO: Vector = (0.0, 0.0, 0.0)
+EYE = np.eye(3)
 STEP = 1 / 128
 """Seconds between points of the grid on which swings are integrated."""
 LEAST_BOUNCE = 0.15
@@ -49,17 +50,32 @@ class Path:
 
     def __call__(self, t: Array) -> Motion:
         """The motion at times t [F] >= 0."""
-        starts, *columns = (np.array(column, float) for column in list(zip(*self.pieces, strict=True))[:-1])
-        now = np.searchsorted(starts, t, "right") - 1  # [F]
-        place, velocity, pull, spin, twist = (column[now] for column in columns)  # [F, 3]
-        s = (t - starts[now])[:, None]
-        rotation = turned(spin, twist, s) @ self._turns(starts, columns[3], columns[4])[now]
-        return Motion(
-            place + velocity * s + 0.5 * pull * s**2, rotation, velocity + pull * s, spin + twist * s
-        )
+        now, s = self._now(t)
+        velocity, pull, spin, twist = (column[now] for column in self._columns[2:])  # [F, 3]
+        rotation = turned(spin, twist, s) @ self._turns[now]
+        return Motion(self.place(t), rotation, velocity + pull * s, spin + twist * s)
 
-    def _turns(self, starts: Array, spin: Array, twist: Array) -> Array:
+    def place(self, t: Array) -> Array:
+        """The position alone [F, 3]."""
+        now, s = self._now(t)
+        place, velocity, pull = (column[now] for column in self._columns[1:4])
+        return place + velocity * s + 0.5 * pull * s**2
+
+    def _now(self, t: Array) -> tuple[Array, Array]:
+        """Which piece holds at t [F], and the time since it began [F, 1]."""
+        starts = self._columns[0]
+        now = np.searchsorted(starts, t, "right") - 1
+        return now, (t - starts[now])[:, None]
+
+    @cached_property
+    def _columns(self) -> list[Array]:
+        """The pieces' starts [pieces], and places, velocities, pulls, spins and twists [pieces, 3]."""
+        return [np.array(column, float) for column in list(zip(*self.pieces, strict=True))[:-1]]
+
+    @cached_property
+    def _turns(self) -> Array:
         """Orientation at the start of each piece [pieces, 3, 3]."""
+        starts, _, _, _, spin, twist = self._columns
         turns = [rotation_of(np.array(self.turn))]
         if len(starts) > 1:
             for step in turned(spin[:-1], twist[:-1], np.diff(starts)[:, None]):
@@ -110,9 +126,9 @@ def rotation_of(vector: Array) -> Array:
     cross = np.zeros((*vector.shape, 3))
     cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
     cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
-    sine = np.sinc(angle / np.pi)
-    half = np.sinc(angle / (2 * np.pi))
-    return np.eye(3) + sine * cross + (half**2 / 2) * (cross @ cross)
+    safe = np.maximum(angle, 1e-100)  # both ratios tend to 1, and cross to 0
+    sine, half = np.sin(angle) / safe, np.sin(angle / 2) / (safe / 2)
+    return EYE + sine * cross + (half**2 / 2) * (cross @ cross)
 
 
 def turned(spin: Array, twist: Array, s: Array) -> Array:
@@ -120,7 +136,9 @@ def turned(spin: Array, twist: Array, s: Array) -> Array:
 
     Exact where spin and twist are parallel.
     """
-    return rotation_of(spin * s + twist * (s**2 / 2) + np.cross(twist, spin) * (s**3 / 12))
+    a, b = twist[..., [1, 2, 0]], twist[..., [2, 0, 1]]
+    cross = a * spin[..., [2, 0, 1]] - b * spin[..., [1, 2, 0]]
+    return rotation_of(spin * s + twist * (s**2 / 2) + cross * (s**3 / 12))
 
 
 def rolling(velocity: Vector, radius: float) -> Vector:

@@ -97,7 +97,7 @@ def one_of(rng: random.Random, weights: dict[str, float]) -> str:
 def draw_light(rng: random.Random, kind: str, *, moves: bool) -> Light:
     """A light of a kind: to the side or over the shoulder of the camera, or moving across the sky."""
     elevation = math.radians(rng.uniform(*ELEVATIONS[kind]))
-    azimuth, side = math.radians(rng.uniform(50, 140)), rng.choice((1, -1))
+    azimuth, side = math.radians(rng.uniform(75, 150)), rng.choice((1, -1))
     if moves:
         return Light(kind, elevation, side * math.radians(rng.uniform(60, 80)), 0.0, -side * 2.2 / CLOCK)
     sink = math.radians(26) / CLOCK if kind == "day to night" else 0.0

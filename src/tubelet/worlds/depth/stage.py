@@ -18,11 +18,20 @@ EASE = 0.5  # seconds in which a camera comes to rest after the clock
 
 @dataclass(frozen=True)
 class Thing:
-    """A body, how it moves, and the word for its size ("small", "medium", "large", or None for furniture)."""
+    """A body, how it moves, and the word for its size: "small", "medium", "large", "tall", or None for furniture."""
 
     body: Body
     law: Law
     size: str | None = None
+
+    @property
+    def shape(self) -> str:
+        """Its shape in words: the kind of its body, but a tall cube is a "block"."""
+        return "block" if self.size == "tall" else self.body.kind
+
+    def place(self, t: Array) -> Array:
+        """Its centre at times t [F], [F, 3]."""
+        return self.law.place(t) if isinstance(self.law, Path) else self.law(t).position
 
     @property
     def marks(self) -> tuple[tuple[float, str], ...]:

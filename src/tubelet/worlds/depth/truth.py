@@ -39,7 +39,7 @@ def words_for(thing: Thing) -> dict[str, Any]:
     """The words for one thing."""
     body = thing.body
     return {
-        "shape": "block" if thing.size == "tall" else body.kind,
+        "shape": thing.shape,
         "colour": body.paint.colour,
         "second": body.paint.second,
         "pattern": body.paint.pattern,
