@@ -50,13 +50,15 @@ class TimeSampling:
     """How training draws t: "uniform"; "logit_normal" with the mean and std of its logit; or "importance", see Moments.
 
     steps: T of a training grid; times are then rounded up to one of 1 / T .. 1, as the bound's objectives need. 0
-    leaves them continuous. An unknown name, a std that is not positive or negative steps raise InputError.
+    leaves them continuous. stratified: whether the draws of a batch are spread evenly, one to each of as many equal
+    parts as it has samples. An unknown name, a std that is not positive or negative steps raise InputError.
     """
 
     name: str = "uniform"
     mean: float = 0.0
     std: float = 1.0
     steps: int = 0
+    stratified: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in TIMES:

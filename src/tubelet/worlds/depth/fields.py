@@ -12,11 +12,11 @@ def velocities(shot: Shot, fps: float) -> Array:
     in a clip of a single frame.
     """
     centres = np.stack([motion.position for motion in shot.motions], 1)  # [F, bodies, 3]
-    at, depth = shot.camera.project(centres, 1, 1)
+    at, _ = shot.camera.project(centres, 1, 1)
     if len(at) < 2:
         return np.zeros_like(at)
-    moved = np.gradient(at, axis=0) * fps
-    return np.where(np.isfinite(moved) & (depth > 0)[..., None], moved, 0)
+    moved = np.gradient(at, axis=0) * fps  # nan behind the camera
+    return np.nan_to_num(moved)
 
 
 def fields_of(shot: Shot, picture: Picture, fps: float) -> Array:
