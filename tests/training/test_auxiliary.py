@@ -159,7 +159,6 @@ def test_four_steps_and_four_more_are_eight_and_no_head_ships(tmp_path, codec):
     for kind in ("weights", "average"):
         assert held[f"{kind}.auxiliary.head.weight"].any()
     shipped = checkpoint.load(halves)
-    assert sorted(shipped.parts) == ["autoencoder", "scheduler", "text_encoder", "transformer"]
     network = task_of(tmp_path / "task", codec).network.state_dict()
     assert shipped.parts["transformer"].tensors.keys() == network.keys()
     assert {"layer_sync", "truth"} <= set(events(tmp_path / "halves", "step")[0])

@@ -13,7 +13,7 @@ from tubelet.data.fields import Fields, known_fields
 from tubelet.data.holes import LATER, HoledClips
 from tubelet.data.latents import Encoded, Span, Spans, encode_clips
 from tubelet.data.loader import clip_of
-from tubelet.draws import normal, stream
+from tubelet.draws import normal, stratum, stream
 from tubelet.holes import unknown_of
 from tubelet.model.references import Reference
 from tubelet.model.tubelets import grid_of
@@ -24,6 +24,7 @@ from tubelet.training.config import DenoiserRun
 from tubelet.training.known import NOTHING, PATTERNS, Kind, kind_of, measured_kinds, spans_of
 
 HELD_OUT = 0x1E  # sets held-out noise apart from the noise of training
+STRATA = 0x57  # sets the stream of a batch's strata apart from the samples' own draws
 CHUNK = 32  # held-out clips at a time
 
 Encode = Callable[[Clips, int, str, Spans | None], Encoded]  # clips, phrasings, what to call them, references
@@ -134,6 +135,9 @@ class Samples:
         run, which = self.run, self.sources[size]
         source, frames = stream(run.loop.seed, number), which.size.shape[1]
         phrasing, keep, time = int(source.integers(run.captions)), source.random(), source.random()
+        if run.times.stratified:
+            batch, place = divmod(number, run.loop.batch_size)
+            time = stratum(time, place, run.loop.batch_size, run.loop.seed, STRATA, batch)
         clip = self.clip(number, which.train, kind)
         content = self.content(which.size, which.train, clip, phrasing, kind, source)
         return {
