@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SMALL = 256
 ENLARGEMENT = 4
+H264 = tuple[int, str]  # crf, pixel format
 DEMUXERS = ("mov", "matroska", "avi", "gif")
 DECODERS = (
     *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "libvpx", "libvpx-vp9"),
@@ -178,14 +179,15 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
     enlarge: bool = True,
     crf: int = 12,
+    pixels: str = "yuv420p",
 ) -> None:
     """Write frames uint8 [F, H, W, 3] as .mp4 (h264), .gif (looped) or .png (contact sheet), by suffix.
 
     Small frames (short side under 256) are enlarged four times, pixel by pixel, unless `enlarge` is false:
     players and yuv420p blur them. An odd side of an mp4 gets its last row or column twice. `crf` is h264's
-    quality, 0 best. A gif joins equal neighbours into one longer frame. Raises InputError for a name, size or
-    rate that cannot be written. The file appears whole or not at all: a failed write raises OSError and
-    leaves the old one.
+    quality, 0 best; `pixels` may be "yuv444p", which halves no colours and which not every player knows. A gif joins
+    equal neighbours into one longer frame. Raises InputError for a name, size or rate that cannot be written. The
+    file appears whole or not at all: a failed write raises OSError and leaves the old one.
     """
     path = Path(path)
     check_writable(path)
@@ -200,7 +202,7 @@ def write_video(
         frames = frames.repeat_interleave(ENLARGEMENT, 1).repeat_interleave(ENLARGEMENT, 2)
     beside = path.absolute().with_name(f".{path.stem}.writing-{os.getpid()}{path.suffix}")
     try:
-        WRITERS[path.suffix.lower()](beside, frames, fps, dict(metadata or {}), crf)
+        WRITERS[path.suffix.lower()](beside, frames, fps, dict(metadata or {}), (crf, pixels))
         os.replace(beside, path)
     except OSError as error:
         remedy = "free some space" if error.errno == errno.ENOSPC else "choose another folder"
@@ -212,7 +214,7 @@ def write_video(
         beside.unlink(missing_ok=True)
 
 
-def _write_mp4(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], crf: int) -> None:
+def _write_mp4(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], h264: H264) -> None:
     import av
 
     if any(side % 2 for side in frames.shape[1:3]):
@@ -224,7 +226,7 @@ def _write_mp4(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
         container.metadata.update(metadata)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        crf, stream.pix_fmt = h264
         # x264's macroblock tree reads memory that it never wrote (seen at widths that 256 does not divide).
         stream.options = {"crf": str(crf), "mbtree": "0"}
         coder = stream.codec_context
@@ -233,12 +235,12 @@ def _write_mp4(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
         coder.colorspace = coder.color_primaries = coder.color_trc = coder.color_range = 1
         for frame in frames.numpy():
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture = picture.reformat(format="yuv420p", dst_colorspace="itu709", dst_color_range="MPEG")
+            picture = picture.reformat(format=h264[1], dst_colorspace="itu709", dst_color_range="MPEG")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
 
-def _write_gif(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], crf: int) -> None:
+def _write_gif(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], h264: H264) -> None:
     from PIL import Image
 
     # One palette for the whole clip: a palette of its own per frame makes still things flicker.
@@ -248,17 +250,13 @@ def _write_gif(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
     # gif counts in hundredths of a second: whole ones that add up to the right length.
     ends = [round(100 * number / fps) for number in range(len(images) + 1)]
     lengths = [10 * max(2, end - start) for start, end in pairwise(ends)]
+    told = json.dumps(metadata)
     images[0].save(
-        *(file, "GIF"),
-        save_all=True,
-        append_images=images[1:],
-        duration=lengths,
-        loop=0,
-        comment=json.dumps(metadata),
+        file, "GIF", save_all=True, append_images=images[1:], duration=lengths, loop=0, comment=told
     )
 
 
-def _write_png(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], crf: int) -> None:
+def _write_png(file: Path, frames: Tensor, fps: float, metadata: dict[str, str], h264: H264) -> None:
     from PIL import Image, PngImagePlugin
 
     text = PngImagePlugin.PngInfo()
@@ -267,7 +265,7 @@ def _write_png(file: Path, frames: Tensor, fps: float, metadata: dict[str, str],
     Image.fromarray(contact_sheet(frames).numpy()).save(file, "PNG", pnginfo=text)
 
 
-Writer = Callable[[Path, Tensor, float, dict[str, str], int], None]
+Writer = Callable[[Path, Tensor, float, dict[str, str], H264], None]
 WRITERS: dict[str, Writer] = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_png}
 
 

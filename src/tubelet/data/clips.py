@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, get_args
 
+import numpy as np
 from torch import Tensor
 
 from tubelet.errors import InputError, near_miss
@@ -98,33 +99,71 @@ class FolderClips:
         return list(line["captions"]) if "captions" in line else [line["caption"]]
 
     def attributes(self, index: int) -> dict[str, Any]:
-        """The fields of its line other than file_name, caption and captions."""
-        own = ("file_name", "caption", "captions")
+        """The fields of its line other than file_name, truth, caption and captions."""
+        own = ("file_name", "truth", "caption", "captions")
         return {key: value for key, value in self._lines[index].items() if key not in own}
 
+    def truth(self, index: int, dense: bool = False) -> dict[str, np.ndarray]:
+        """All arrays of the file that its line names as truth; InputError where it names none."""
+        line = self._lines[index]
+        if "truth" not in line:
+            raise InputError(
+                f"{self.folder}: {line['file_name']} names no truth; write the folder with `tubelet world --truth`"
+            )
+        try:
+            with np.load(self.folder / line["truth"]) as held:
+                return dict(held)
+        except Exception as error:  # of zip, zlib or numpy: there are many kinds of damage
+            raise InputError(
+                f"{self.folder / line['truth']} is not an .npz of arrays ({error}); write the folder anew"
+            ) from error
 
-def write_clips(clips: Clips, folder: str | Path, *, progress: Callable[[int], None] | None = None) -> None:
-    """Write clips as a folder that `FolderClips` reads: train/00000.mp4 ... and, last of all, metadata.jsonl.
 
-    The files are h264 at their own size (yuv420p: nearly, not exactly, the same pixels). `progress` is called
-    with the number of clips written so far. Raises InputError when `folder` holds anything already.
+def write_clips(
+    clips: Clips,
+    folder: str | Path,
+    *,
+    part: str = "train",
+    truth: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write clips as a folder that `FolderClips` reads: PART/00000.mp4 ... and, last of all, metadata.jsonl.
+
+    The files are h264 at their own size, yuv444p: nearly, not exactly, the same pixels. `truth`: beside each clip also
+    PART/00000.npz, which its line names, with all arrays that a world knows of it. `progress` is called with the number
+    of clips written so far. Raises InputError when `folder` holds anything already, or where there is no truth.
     """
+    told = truth_of(clips) if truth else None
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not an empty folder; choose a new one, or empty it")
-    (folder / "train").mkdir(parents=True, exist_ok=True)
+    (folder / part).mkdir(parents=True, exist_ok=True)
     lines = []
     for index in range(len(clips)):
-        name = f"train/{index:05d}.mp4"
-        write_video(folder / name, clips.frames(index), fps=clips.fps, enlarge=False, crf=4)
+        name = f"{part}/{index:05d}.mp4"
+        write_video(folder / name, clips.frames(index), fps=clips.fps, enlarge=False, crf=4, pixels="yuv444p")
         captions = clips.captions(index)
         line = {**clips.attributes(index), "file_name": name, "caption": captions[0], "captions": captions}
+        if told is not None:
+            line["truth"] = f"{part}/{index:05d}.npz"
+            np.savez_compressed(folder / line["truth"], **told(index, dense=True))
         lines.append(json.dumps(line) + "\n")
         if progress is not None:
             progress(index + 1)
     beside = folder / f".{METADATA}"
     beside.write_text("".join(lines), encoding="utf-8")
     os.replace(beside, folder / METADATA)
+
+
+def truth_of(clips: Clips) -> Callable[..., dict[str, Any]]:
+    """The clips' `truth(index, dense=)`: arrays by name, dense ones too if asked; InputError where they have none."""
+    found = getattr(clips, "truth", None)
+    if found is None:
+        raise InputError(
+            "these clips have no truth; take those of a world that keeps it, or a folder that `tubelet world "
+            "--truth` wrote"
+        )
+    return found
 
 
 def _content(folder: Path) -> bytes:
@@ -166,17 +205,21 @@ def _fault(line: Any, captioned: bool) -> str | None:
     name = line.get("file_name")
     if not isinstance(name, str) or not name:
         return "file_name is missing; name the clip's file, relative to the folder"
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or Path(name).is_absolute():
-        return (
-            f"file_name {name!r} leaves the folder; move the file into it and name it relative to the folder"
-        )
+    for key in ("file_name", "truth"):
+        if key in line and _leaves(line[key]):
+            return f"{key} {line[key]!r} leaves the folder; move the file into it and name it relative to the folder"
     if not captioned:
         return None
     captions = line.get("captions", [line.get("caption")])
     if not isinstance(captions, list) or not captions or not all(isinstance(c, str) for c in captions):
         return "expected caption (a string) or captions (a list of strings); add one"
     return None
+
+
+def _leaves(name: Any) -> bool:
+    """Whether a name is none of a file in the folder."""
+    path = PurePosixPath(str(name).replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or Path(str(name)).is_absolute()
 
 
 def _size(folder: Path, name: str) -> int:

@@ -70,14 +70,16 @@ class World(NamedTuple):
     """A world as general code sees it.
 
     config: its class of WorldConfig. clips: (config, count, split) -> Clips; clip i is a function of seed, split and i.
-    They may have `truth(index)`, a dict of arrays. splits: "train" and "held_out" first. plain: its plainest scenes,
-    which likelihoods are measured on unless told otherwise. judge: None where it has none yet.
+    splits: "train" and "held_out" first. plain: its plainest scenes, which likelihoods are measured on unless told
+    otherwise. has_truth: its clips have `truth(index, dense=False)`, a dict of arrays, those of every pixel if dense.
+    judge: None where it has none yet.
     """
 
     config: type[WorldConfig]
     clips: Callable[[Any, int, str], Any]
     splits: tuple[str, ...]
     plain: WorldConfig
+    has_truth: bool = False
     judge: Judge | None = None
 
 
