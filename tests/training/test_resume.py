@@ -136,6 +136,13 @@ def test_a_signal_to_all_processes_of_a_run_saves_the_step_it_is_in(tmp_path, co
     assert f"step {last} is saved" in said
 
 
+@pytest.mark.slow
+def test_the_workers_of_a_process_that_fails_leave_too():
+    words = LOADER.replace("time.sleep(60)", "time.sleep(1)\nraise ValueError")
+    process = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 1 and process.stderr.endswith("ValueError\n")
+
+
 @pytest.mark.parametrize(("kills", "steps"), [(2, 8), pytest.param(10, 48, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, codec, kills, steps):
     """Every other kill is while a checkpoint is written; the kills lie on both sides of the cool-down's boundary."""

@@ -75,12 +75,12 @@ def batches(
 
 @contextmanager
 def _held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Inside the block these signals wait; processes that it starts never receive them.
+    """Inside the block these signals wait, and in processes that it starts for ever.
 
     A terminal, or a machine that is shut down, sends them to all processes of a run: the first decides what to do, and
-    needs its workers to finish the step. They leave when it does.
+    needs its workers to finish the step. They leave when it says so, or is gone.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows has no such signals
+    if not hasattr(signal, "sigwaitinfo"):  # Windows, macOS
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -92,7 +92,15 @@ def _held_back(*signals: signal.Signals) -> Iterator[None]:
 
 def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    for leave in (_leave_with_parent, _leave_when_told):
+        threading.Thread(target=leave, daemon=True).start()
+
+
+def _leave_when_told() -> None:
+    """End this process when its parent sends SIGTERM, as it does where an error ends it; others' are for the parent."""
+    while hasattr(signal, "sigwaitinfo"):
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == os.getppid():
+            os._exit(0)
 
 
 def _leave_with_parent() -> None:
