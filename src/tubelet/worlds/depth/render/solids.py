@@ -115,9 +115,21 @@ def first(vectors: Array, counts: Array, other: Array) -> Array:
     return np.moveaxis(kept, 1, 0)
 
 
-def outline(rays: Rays, lines: Array) -> Array:
+def within(rays: Rays, lines: Array) -> Array:
     """Share of each pixel on the positive side of every line, given as vectors [K, F, 3]."""
-    return product(share(rays.along(lines / np.maximum(rays.slope(lines), 1e-12)[..., None])))
+    return share(rays.along(lines / np.maximum(rays.slope(lines), 1e-12)[..., None]).min(0))
+
+
+def outline(rays: Rays, lines: Array, counts: Array) -> Array:
+    """Share of each pixel inside a convex polygon of lines [F, K, 3] that count [F, K].
+
+    Edges that face each other are in different groups, whose shares are multiplied, so that thin bodies are faint;
+    within a group the nearest edge decides, so that two edges in one line count once.
+    """
+    group = dot(lines, (rays.axes[0] + 0.37 * rays.axes[1])[:, None]) > 0
+    cover = within(rays, first(lines, counts & group, rays.axes[2]))
+    cover *= within(rays, first(lines, counts & ~group, rays.axes[2]))
+    return cover
 
 
 @lru_cache(maxsize=256)
@@ -134,12 +146,11 @@ def polyhedron(body: Body, motion: Motion, rays: Rays) -> Hit:
     normals, offsets = planes(body)
     faces = (motion.rotation[:, None] * normals[:, None]).sum(-1)  # [F, P, 3]
     above = dot(faces, (rays.origin - motion.position)[:, None]) - offsets  # [F, P]
-    front = above > 0
-    inverse = faces / np.where(np.abs(above) > 1e-9, -above, -1e-9)[..., None]
+    front = above > 1e-9  # from a face's own plane the face is not seen
+    inverse = faces / np.where(front, -above, np.maximum(-above, 1e-9))[..., None]
     i, j = pairs_of(body)
     sign = np.where(front[:, i], 1.0, -1.0)[..., None]
-    lines = first((inverse[:, i] - inverse[:, j]) * sign, front[:, i] != front[:, j], rays.axes[2])
-    cover = outline(rays, lines)
+    cover = outline(rays, (inverse[:, i] - inverse[:, j]) * sign, front[:, i] != front[:, j])
     seen = first(inverse, front, rays.axes[2])
     nearness = rays.along(seen)
     near = nearness.min(0)
@@ -158,7 +169,7 @@ def face_weights(rays: Rays, seen: Array) -> list[Array]:
     weights = [np.ones((1, 1, 1), np.float32) for _ in range(count)]
     for i in range(count):
         for j in range(i + 1, count):
-            mine = outline(rays, (seen[j] - seen[i])[None])
+            mine = within(rays, (seen[j] - seen[i])[None])
             weights[i] = weights[i] * mine
             weights[j] = weights[j] * (1 - mine)
     total = np.maximum(np.sum(weights, 0), np.float32(1e-6))
@@ -195,7 +206,9 @@ def frustum(body: Body, motion: Motion, rays: Rays) -> Hit:
     cap_share = np.zeros_like(ends[0])
     for level, end in zip((-1, 1), ends, strict=False):
         cap_share = np.where(wide(capped & (cap == level)) > 0, share(end.copy()), cap_share)
-    cover = outline(rays, sides(origin, local, rays, (bottom, top), half))
+    lines, touched = sides(origin, local, (bottom, top), half)
+    cover = outline(rays, lines, np.broadcast_to(touched[:, None], lines.shape[:2]))
+    cover *= touched[:, None, None]
     for end in ends:
         np.maximum(cover, share(end), out=cover)
     x, y, z = (rays.along(axis) for axis in local)
@@ -222,8 +235,11 @@ def frustum(body: Body, motion: Motion, rays: Rays) -> Hit:
     return Hit(cover, t, (normal[0], normal[1], normal[2]))
 
 
-def sides(origin: Array, local: tuple, rays: Rays, radii: tuple[float, float], half: float) -> Array:
-    """Lines [4, F, 3] around the hull of the points where the planes through the eye touch both discs of a frustum."""
+def sides(origin: Array, local: tuple, radii: tuple[float, float], half: float) -> tuple[Array, Array]:
+    """Lines [F, 3 or 4, 3] around the points where the planes through the eye that touch a frustum touch its discs.
+
+    Also whether there are such planes, [F]: the eye may be above or below the whole body.
+    """
     (bottom, top), slope = radii, (radii[0] - radii[1]) / (2 * half)
     reach = np.sqrt(origin[:, 0] ** 2 + origin[:, 1] ** 2)
     cosine = ((bottom + top) / 2 - slope * origin[:, 2]) / np.maximum(reach, 1e-9)
@@ -243,6 +259,5 @@ def sides(origin: Array, local: tuple, rays: Rays, radii: tuple[float, float], h
         left, right = (at(touch, radius, height) for touch in touching)
         line = np.cross(left, right)
         line *= np.sign(dot(line, at(touching[0], other, -height)))[:, None]
-        lines.append(world(line) if radius > 0 else FAR * rays.axes[2])
-    none = (np.abs(cosine) >= 1)[:, None]
-    return np.stack([np.where(none, -FAR * rays.axes[2], line) for line in lines])
+        lines += [world(line)] if radius > 0 else []
+    return np.stack(lines, 1), np.abs(cosine) < 1
