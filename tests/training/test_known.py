@@ -11,12 +11,14 @@ import torch
 from training.runs import DATA, codec_run, denoiser_run, events, go, same_bits
 from tubelet import checkpoint
 from tubelet.autoencoder.codec import codec_of
-from tubelet.data.latents import Span
-from tubelet.data.source import SizeConfig, training_clips
+from tubelet.data.latents import Span, chosen_captions
+from tubelet.data.source import SizeConfig, other_clips, training_clips
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.times import TimeSampling
 from tubelet.errors import InputError
 from tubelet.holes import fill_hole, unknown_of
+from tubelet.sampling.pipeline import VideoPipeline
+from tubelet.text.words import counted, words_of
 from tubelet.training.config import DenoiserRun
 from tubelet.training.denoiser_task import HELD_OUT_TIMES, DenoiserTask
 from tubelet.training.known import (
@@ -296,3 +298,17 @@ def test_a_model_of_pixels_has_its_frames_in_place(tmp_path, codec):
     task = DenoiserTask(dataclasses.replace(run, known=known), Log(tmp_path))
     for kind in (Kind(first=1), Kind(region=True)):
         assert task.loss(batch_of(task, kind))[0].isfinite()
+
+
+def test_a_checkpoint_keeps_the_words_of_the_captions_it_was_trained_with(tmp_path, codec):
+    run = run_of(tmp_path, codec, 2, data=dataclasses.replace(LONG, other=(IMAGE,)))
+    words = words_of(checkpoint.load(go(run)).parts)
+    clips = [(training_clips(LONG), 50), (other_clips(run.data, IMAGE)[0], 6)]
+    said = [
+        text
+        for some, count in clips
+        for i in range(count)
+        for text in chosen_captions(some.captions(i), i, 2)
+    ]
+    assert words == counted(said) and max(words.values()) > 20
+    assert VideoPipeline.from_pretrained(tmp_path / "final").transformer is not None

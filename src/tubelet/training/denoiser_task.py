@@ -1,5 +1,6 @@
 """Training the denoiser on latents and text states that were encoded once."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tubelet.model.inflation import inflated
 from tubelet.model.transformer import TransformerConfig, VideoTransformer
 from tubelet.sampling.pipeline import Scheduler, VideoPipeline
 from tubelet.text.encoder import make_encoder
+from tubelet.text.words import NAME, words_part
 from tubelet.training.auxiliary import Auxiliary, Beside
 from tubelet.training.batches import (
     Batch,
@@ -38,6 +40,7 @@ from tubelet.training.log import Log
 from tubelet.training.loop import moved
 from tubelet.training.samples import CHUNK, Samples
 from tubelet.training.start import part_of, take_weights
+from tubelet.training.vocabulary import words_trained
 from tubelet.video import to_frames
 
 HELD_OUT_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # the noise levels held-out loss is measured at
@@ -60,6 +63,7 @@ class DenoiserTask:
             chosen_captions(main.held_out.captions(i), i, 1)[0]
             for i in range(min(PREVIEW_CLIPS, len(main.held_out)))
         ]
+        self.words = words_trained([size.clips for size in self.sizes], run.captions, Path(run.cache))
         self.null = self.encoder.encode([""])
         self.longest = max(self.samples.longest, self.null.tokens.shape[1])
         frames, height, width = main.clips.frames(0).shape[:3]
@@ -254,8 +258,8 @@ class DenoiserTask:
         return VideoPipeline(self.codec, self.network, self.encoder, self.scheduler)
 
     def parts(self) -> dict[str, Part]:
-        """The whole pipeline."""
-        return self.pipeline().parts()
+        """The whole pipeline, and the words it has met."""
+        return self.pipeline().parts() | {NAME: words_part(self.words)}
 
 
 def by_latent(t: Tensor) -> Tensor:
