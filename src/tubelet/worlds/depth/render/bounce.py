@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TABLE = 256
 HAZY = 9.0  # distance at which a mirrored ground is half haze
+GREYING = {"gold": 0.65}  # how much of the reflected hues a metal swallows: a blue sky in gold would be green
 FAR = np.float32(1e4)
 Vector = tuple[Array, Array, Array]
 
@@ -49,7 +50,10 @@ def environment(number: int, hit: Hit, rays: Rays, place: "Place") -> list[Array
             lit += wide((light.above[:, k] + light.below[:, k]) * 0.5)
             seen[k] = np.where(here, lit * np.float32(colour[k]), seen[k])
         nearest = np.where(here, distance, nearest)
-    return [plane * np.float32(tint) for plane, tint in zip(seen, paint(body.paint.colour), strict=True)]
+    grey = np.float32(GREYING.get(body.paint.colour, 0))
+    bright = (seen[0] + seen[1] + seen[2]) * (grey / 3)
+    tints = f32(paint(body.paint.colour))
+    return [(plane * (1 - grey) + bright) * tint for plane, tint in zip(seen, tints, strict=True)]
 
 
 def sky_colours(turned: Vector, place: "Place") -> list[Array]:

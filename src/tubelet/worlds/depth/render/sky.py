@@ -6,11 +6,16 @@ import numpy as np
 
 from tubelet.worlds.depth.render.palette import Light
 from tubelet.worlds.depth.render.rays import Rays, f32, wide
+from tubelet.worlds.depth.render.solids import share
 from tubelet.worlds.depth.render.texture import SIDE, tile
 from tubelet.worlds.depth.scene import Array
 
 AROUND = 2048  # entries of a profile once around
 CLOUDS_AROUND = 3  # times the clouds' tile goes around
+MIST, MISTY = (
+    0.7,
+    0.035,
+)  # how much of the horizon's colour is before the foot of the hills, and up to which height
 DISC = 0.00075  # 1 - cosine of the radius of sun and moon
 
 
@@ -120,9 +125,16 @@ def ridge(planes: list[Array], rays: Rays, light: Light, profile: Array, haze: f
     flat = np.sqrt(rays.x[:, 0] ** 2 + 1 / level**2)  # of the horizontal part of d at the horizon
     steep = rays.axes[1][:, 2, None]  # below 0; above 0 for mirrored rays, which see it upside down
     edge = (tangent * flat - forward[:, 2:]) / steep  # [F, w]
-    side = f32((edge[:, None] - rays.y) * np.sign(steep)[:, None] / rays.pixel + 0.5)
-    np.maximum(side, np.float32(0), out=side)
-    np.minimum(side, np.float32(1), out=side)
+    rows = np.array([0, len(rays.y[0])])  # all but those above the whole profile
+    if steep[0, 0] < 0:
+        rows[0] = np.searchsorted(rays.y[0, :, 0], edge.min() - rays.pixel)
+    else:
+        rows[1] = np.searchsorted(rays.y[0, :, 0], edge.max() + rays.pixel)
+    y = rays.y[:, slice(*rows)]
+    side = share(f32((edge[:, None] - y) * np.sign(steep)[:, None] / rays.pixel))
+    mist = MIST * np.clip(1 - (steep[:, None] * y + forward[:, 2, None, None]) / MISTY, 0, 1)
     mixed = light.hills * (1 - haze) + light.middle * haze
-    for plane, colour in zip(planes, mixed.T, strict=True):
-        plane += (wide(colour) - plane) * side
+    for plane, colour, horizon in zip(planes, mixed.T, light.horizon.T, strict=True):
+        shown = colour[:, None, None] * (1 - mist) + horizon[:, None, None] * mist
+        target = plane[:, slice(*rows)]
+        target += (f32(shown) - target) * side

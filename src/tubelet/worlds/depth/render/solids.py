@@ -89,7 +89,7 @@ def ball(body: Body, motion: Motion, rays: Rays) -> Hit:
     distance2 = dot(centre, centre)
     depth = np.maximum(dot(centre, rays.axes[2]), 1e-3)
     tangent = np.sqrt(np.maximum(distance2 - radius * radius, 1e-6))
-    pixel = rays.pixel * tangent * (depth / np.sqrt(distance2)) ** 1.5
+    pixel = rays.pixel * tangent * (depth / np.maximum(np.sqrt(distance2), 1e-3)) ** 1.5
     b, d2 = rays.along(centre), rays.squared()
     foot = b / d2
     miss2 = wide(distance2) - b * foot
