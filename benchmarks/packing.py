@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from train_step import awake
 
+from tubelet.data.buckets import bucket_of
 from tubelet.model import attention, transformer
 from tubelet.model.presets import preset
 from tubelet.model.references import Outline
 from tubelet.model.transformer import VideoTransformer, plan_of
 from tubelet.model.tubelets import grid_of, marked
 from tubelet.shapes import Text
-from tubelet.training.batches import size_of
 
 # f x h x w of latents: 17x64x64, which most samples have, then 1x64x64, 9x64x64, 33x64x64, 17x48x80, 17x80x48.
 SIZES = [(5, 8, 8), (1, 8, 8), (3, 8, 8), (9, 8, 8), (5, 6, 10), (5, 10, 6)]
@@ -127,7 +127,8 @@ def main() -> None:
     buckets = {str(i): bucket(model, size, batch, options.compile) for i, size in enumerate(SIZES)}
     alone = measured(buckets, model, options.rounds)
     for share in options.shares:
-        drawn = [size_of(0, number, len(SIZES) - 1, share) for number in range(batch)]
+        shares = [1 - share, *[share / (len(SIZES) - 1)] * (len(SIZES) - 1)]
+        drawn = [bucket_of(0, number, shares) for number in range(batch)]
         sizes, useful = [SIZES[i] for i in drawn], sum(tokens[i] for i in drawn)
         ways = {"packed": packed(model, sizes), "padded": padded(model, sizes)}
         found = measured(ways, model, options.rounds)

@@ -68,7 +68,7 @@ def train_codec(arguments: list[str]) -> None:
 
 
 def world(arguments: list[str]) -> None:
-    """Write clips of the procedural world as a folder of mp4 with metadata.jsonl."""
+    """Write clips of a rendered world as a folder of mp4 with metadata.jsonl."""
     import tyro
 
     from tubelet.data.command import write_world

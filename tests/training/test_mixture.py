@@ -1,13 +1,15 @@
 """A denoiser trains on several worlds and a folder at once, and each source has its held-out loss."""
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from training.runs import codec_run, denoiser_run, events, go, same_bits
+from tubelet.data.source import DataConfig
 from tubelet.errors import InputError
-from tubelet.training.config import DenoiserRun, read_run
+from tubelet.training.config import DenoiserRun, from_dict, read_run
 from tubelet.training.denoiser_task import DenoiserTask
 from tubelet.training.log import Log
 
@@ -89,6 +91,19 @@ def test_a_run_with_another_source_is_not_continued(tmp_path, codec, shared_data
     changed = dataclasses.replace(run, data=dataclasses.replace(run.data, other=other))
     before, after = task.content(), DenoiserTask(changed, Log(tmp_path)).content()
     assert [name for name in before if before[name] != after[name]] == ["clips 5x16x16-drone_sky"]
+
+
+def test_the_mixture_in_the_docs_reads():
+    page = (Path(__file__).parents[2] / "docs/ARCHITECTURE.md").read_text()
+    table = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    data = from_dict(DataConfig, table["data"])
+    assert data.shares == pytest.approx((0.5, 0.15, 0.15, 0.15, 0.05))
+    assert [size.label for size in data.other] == [
+        "17x64x64",
+        "1x128x128",
+        "33x128x128@16-shapes",
+        "17x64x64-drone_sky",
+    ]
 
 
 def test_crops_are_for_codecs(tmp_path, codec):

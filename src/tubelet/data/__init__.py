@@ -1,1 +1,1 @@
-"""What feeds training: clips with captions, from folders or from the procedural world."""
+"""What feeds training: clips with captions, from folders or from rendered worlds."""

@@ -66,9 +66,10 @@ class LabelledClips(OtherClips):
     def captions(self, index: int) -> list[str]:
         """The attribute."""
         own = self.attributes(index)
-        match own.get("objects"):
-            case [dict() as first, *_]:  # as the world has them, and folders made from it
-                own = {**first, **own}
+        for things in list(own.values()):
+            match things:
+                case [dict() as first, *_]:  # objects, as worlds have them, and folders made from these
+                    own = {**first, **own}
         known = {key: str(value) for key, value in own.items() if isinstance(value, str | int | float)}
         if self.name not in known:
             raise InputError(

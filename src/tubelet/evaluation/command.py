@@ -24,8 +24,8 @@ class BoundFlags:
     """The variational bound of a checkpoint on held-out clips, term by term, in bits per pixel value.
 
     checkpoint: its folder; "default" is the shipped one.
-    data: a folder of clips with metadata.jsonl, cut and made smaller to what the checkpoint was trained on; or a kind of
-        world, its plainest scenes ("world" is the usual one, with one object). Its held-out clips are measured.
+    data: a folder of clips with metadata.jsonl, cut and made smaller to what the checkpoint was trained on; or a kind
+        of world, its plainest scenes ("world" is the flat one, with one object). Its held-out clips are measured.
     caption: the attribute of a clip that stands for its caption, for a checkpoint of labels.
     clips: how many of them.
     rows: rows of the table; each costs one network call a clip.

@@ -1,4 +1,4 @@
-"""A procedural world of captioned clips: shapes that move, seeded by clip number, at any size and length."""
+"""The flat world as captioned clips: shapes that move, seeded by clip number, at any size and length."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ SPLITS = ("train", "held_out", "unseen_pairs")
 
 
 class ShapesClips:
-    """Clips of the procedural world; clip i is a function of the seed, the split and i.
+    """Clips of the flat world; clip i is a function of the seed, the split and i.
 
     `train` never shows a pair of UNSEEN_COLOURS or UNSEEN_MOTIONS; `held_out` has other scenes of the same
     kind; every scene of `unseen_pairs` shows at least one such pair.

@@ -1,4 +1,4 @@
-"""Where an object is at a time: the laws of motion of the procedural world."""
+"""Where an object is at a time: the laws of motion of the flat world."""
 
 import math
 from dataclasses import dataclass

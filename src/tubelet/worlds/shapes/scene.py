@@ -1,4 +1,4 @@
-"""The words of the procedural world, and what a scene is made of.
+"""The words of the flat world, and what a scene is made of.
 
 Lengths are in units of the frame's short side, measured from its centre with y pointing down; speeds are
 per second. A place is an anchor in fractions of the half frame plus an offset in short sides, so a wide frame
