@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from torch import Tensor
 
+from tubelet.data.hashes import hashes_of
 from tubelet.errors import InputError, near_miss
 from tubelet.video import read_video, write_video
 
@@ -21,7 +22,10 @@ Split = Literal["train", "held_out", "all"]
 
 
 class Clips(Protocol):
-    """Clips of one size [F, H, W] and rate `fps`; `fingerprint` changes with anything that they yield."""
+    """Clips of one size [F, H, W] and rate `fps`; `fingerprint` changes with anything that they yield.
+
+    They may have a method `fingerprints(index)`, see `fingerprints_of`.
+    """
 
     fingerprint: str
     fps: float
@@ -41,6 +45,15 @@ class Clips(Protocol):
     def attributes(self, index: int) -> dict[str, Any]:
         """What else is known of it."""
         ...
+
+
+def fingerprints_of(clips: Clips, index: int) -> tuple[str, str]:
+    """Of one clip's frames, and of its captions: each changes with what it stands for.
+
+    Clips that cannot tell are functions of their fingerprint and the number.
+    """
+    own = getattr(clips, "fingerprints", None)
+    return own(index) if own else (f"{clips.fingerprint} {index}", f"{clips.fingerprint} {index}")
 
 
 class FolderClips:
@@ -65,17 +78,18 @@ class FolderClips:
         self.folder = Path(folder)
         content = _content(self.folder)
         lines = list(_lines(self.folder / METADATA, content, captioned))
-        sizes = [_size(self.folder, line["file_name"]) for line in lines]
+        hashes = _hashes(self.folder, [line["file_name"] for line in lines])
         first = read_video(self.folder / lines[0]["file_name"])
         self.fps = first.fps
         self.shape = tuple(first.frames.shape[:3])  # F, H, W
-        self._lines = [line for line in lines if split == "all" or _split(line, held_out) == split]
+        kept = [i for i, line in enumerate(lines) if split == "all" or _split(line, held_out) == split]
+        self._lines, self._hashes = [lines[i] for i in kept], [hashes[i] for i in kept]
         if not self._lines:
             raise InputError(
                 f"{self.folder}: none of its {len(lines)} clips is in the split {split!r} with held_out = "
                 f"{held_out}; choose another share, or add clips of other sources"
             )
-        told = json.dumps([hashlib.sha256(content).hexdigest(), sizes, split, held_out])
+        told = json.dumps([hashlib.sha256(content).hexdigest(), hashes, split, held_out])
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -97,6 +111,10 @@ class FolderClips:
         """The caption, or all captions, of one clip."""
         line = self._lines[index]
         return list(line["captions"]) if "captions" in line else [line["caption"]]
+
+    def fingerprints(self, index: int) -> tuple[str, str]:
+        """Hashes of a clip's file and of its captions."""
+        return self._hashes[index], json.dumps(self.captions(index))
 
     def attributes(self, index: int) -> dict[str, Any]:
         """The fields of its line other than file_name, truth, caption and captions."""
@@ -222,13 +240,16 @@ def _leaves(name: Any) -> bool:
     return path.is_absolute() or ".." in path.parts or Path(str(name)).is_absolute()
 
 
-def _size(folder: Path, name: str) -> int:
-    try:
-        return (folder / name).stat().st_size
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder / name} is missing, but {METADATA} names it; put it back, or delete its line"
-        ) from error
+def _hashes(folder: Path, names: list[str]) -> list[str]:
+    """The sha256 of each file; InputError for the first that is not there."""
+    for name in names:
+        try:
+            (folder / name).stat()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{folder / name} is missing, but {METADATA} names it; put it back, or delete its line"
+            ) from error
+    return hashes_of(folder, names)
 
 
 def _split(line: dict[str, Any], held_out: float) -> str:

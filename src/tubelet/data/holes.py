@@ -72,6 +72,10 @@ class HoledClips(OtherClips):
         count, height, width, _ = frames.shape
         return fill_hole(frames, self.hole(index, (count, height, width)))
 
+    def fingerprints(self, index: int) -> tuple[str, str]:
+        """The other clip's frames with the hole of this number, and no words."""
+        return f"{super().fingerprints(index)[0]} {index}", ""
+
     def captions(self, index: int) -> list[str]:
         """The empty one: a sample's words are those of the clip itself."""
         return [""]

@@ -1,23 +1,23 @@
-"""Encode once: latents and text states of a set of clips, in shards under a key of everything they depend on.
+"""Encode once: latents and text states of clips, kept by the content of each clip and caption; see store.
 
-A codec's posteriors are kept as bf16 mean and log variance. The identity codec's are point masses at 8-bit pixels,
-which bf16 would round: of these the frames are kept, a quarter of the size of float32 and exact.
+Of a codec's posteriors the means are kept as bf16, and one log variance for each channel and frame of latents: what the
+places differ by is less than what bf16 rounds away from the mean. The identity codec's are point masses at 8-bit
+pixels, which bf16 would round: of these the frames are kept, exact. Text states are bytes, with a scale for each
+token: computing them anew would take a third of the time of a training step.
 """
 
-import hashlib
-import json
-import os
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tubelet.autoencoder.codec import CausalCodec, IdentityCodec
-from tubelet.data.clips import Clips
+from tubelet.data.clips import Clips, fingerprints_of
+from tubelet.data.store import Entries, Rows, Store, key_of
 from tubelet.draws import stream
 from tubelet.errors import InputError
 from tubelet.gaussians import Gaussian
@@ -25,10 +25,9 @@ from tubelet.shapes import Text
 from tubelet.text.encoder import TextEncoder
 from tubelet.video import to_video
 
-SHARD = 512  # clips in a file: what an interrupted encoding loses at most
+SHARD = 512  # clips that are encoded together: what an interrupted encoding loses at most
 BATCH = 16
-STILLS = {"mean": "still_mean", "log_var": "still_log_var"}  # what they are called in a shard
-VERSIONS = {"causal": 1, "identity": 2}  # of the layout of a codec's shards
+VERSION = 3  # of the tables of rows
 
 
 class Span(NamedTuple):
@@ -41,60 +40,43 @@ class Span(NamedTuple):
 Spans = Callable[[int], Sequence[Span]]  # a clip's number -> what is encoded of it besides the whole
 
 
-@dataclass(frozen=True)
 class Encoded:
-    """Clips as posteriors of latents (bf16, or exact frames) and text states, `phrasings` captions each."""
+    """Clips as posteriors of latents (bf16, or exact frames) and text states, `phrasings` captions each.
 
-    shards: list[dict[str, Tensor]]
-    count: int
-    phrasings: int
-    clips: Clips
-    codec: CausalCodec | IdentityCodec
-    spans: Spans | None
+    Entries are read from the cache when they are asked for and not kept, so memory stays small.
+    """
+
+    def __init__(self, latents: Entries, texts: Entries, phrasings: int, spans: Spans | None) -> None:
+        self.latents, self.texts, self.phrasings, self.spans = latents, texts, phrasings, spans
 
     def __len__(self) -> int:
         """Number of clips."""
-        return self.count
+        return self.latents.count
 
     @property
     def longest(self) -> int:
         """Tokens of the longest caption."""
-        return max(int(shard["starts"].diff().max()) for shard in self.shards)
+        return max(int(self.texts.lengths(i).max()) for i in range(self.texts.count)) - 1
 
     def posterior(self, index: int) -> Gaussian:
-        """Of clip `index`: mean and log variance [C, f, h, w], float32.
+        """Of clip `index`: mean [C, f, h, w] and log variance [C, f, 1, 1], float32.
 
         For the identity codec the point mass at `to_video` of its frames, bit for bit; log_var is then a scalar.
         """
-        shard, row = self.shards[index // SHARD], index % SHARD
-        if "frames" in shard:
-            return Gaussian(to_video(shard["frames"][row])[0], torch.tensor(-torch.inf))
-        return Gaussian(shard["mean"][row].float(), shard["log_var"][row].float())
-
-    def still(self, index: int, latent: int) -> Gaussian:
-        """Of the last pixel frame of one latent of a clip, encoded on its own: [C, 1, h, w]; see encode_clips."""
-        if latent == 0:  # which stands for the first frame alone
-            posterior = self.posterior(index)
-            return Gaussian(posterior.mean[:, :1], posterior.log_var[..., :1, :, :])
-        shard, row = self.shards[index // SHARD], index % SHARD
-        return Gaussian(*(shard[name][row, :, latent - 1 : latent].float() for name in STILLS.values()))
+        return _posterior(self.latents.rows(index))
 
     def part(self, index: int, span: Span) -> Gaussian:
-        """Of some frames of clip `index`, encoded on their own: [C, 1 .. 3, h, w]; of those that `spans` gave alone."""
-        if self.spans is None or span not in self.spans(index):
+        """As `posterior`, of frames of clip `index` encoded on their own; KeyError for any but those of `spans`."""
+        asked = () if self.spans is None else self.spans(index)
+        if span not in asked:
             raise KeyError(f"{span} of clip {index} was not asked for when clips were encoded")
-        frames = self.clips.frames(index)[span.first : span.first + span.count]
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            return Gaussian(
-                *(x[0].float() for x in _halves(self.codec.encode(to_video(frames[None]))).values())
-            )
+        return _posterior(self.latents.rows(index, 1 + list(asked).index(span)))
 
     def text(self, index: int, phrasing: int) -> Text:
         """The states of one caption of clip `index`: a Text of one prompt, float32."""
-        shard, row = self.shards[index // SHARD], index % SHARD * self.phrasings + phrasing
-        start, stop = (int(x) for x in shard["starts"][row : row + 2])
-        tokens = shard["tokens"][start:stop].float()[None]
-        return Text(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), shard["whole"][row].float()[None])
+        rows = self.texts.rows(index, phrasing)
+        states = (rows["states"] * rows["scale"][:, None])[None]  # [1, 1 + L, E], the whole before its tokens
+        return Text(states[:, 1:], torch.ones(1, states.shape[1] - 1, dtype=torch.bool), states[:, 0])
 
 
 def encode_clips(
@@ -105,85 +87,118 @@ def encode_clips(
     *,
     phrasings: int,
     cache: Path,
-    stills: bool = False,
     spans: Spans | None = None,
+    ready: int | None = None,
     progress: Callable[[int], None] | None = None,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Encoded:
-    """All clips encoded, from the cache where it has them. `progress` receives the number of clips done.
+    """All clips encoded, from the cache where it has them. `progress` receives the number of clips done, texts first.
 
-    spans: which frames of a clip are also encoded on their own, given its number; see `Encoded.part`.
-    stills: also each latent's last pixel frame on its own, as a reference image is encoded. The identity codec's
-    latents are frames, so it has no use for them: InputError.
-    The cache folder is named by a hash of clips, codec, text encoder and phrasings, so nothing stale is ever read;
-    shards are written aside and renamed, so an interrupted call goes on where it stopped.
+    spans: which frames of a clip are also encoded on their own, given its number; see `Encoded.part`. The identity
+    codec's latents are frames, so it has no use for them: InputError.
+    ready: how many clips are wanted now; the others are encoded when they are first asked for, unless another process
+    has done it by then. Any number of processes may encode the same clips at a time: they share the work.
+
+    Each clip is found by its content, the codec and its frames, each text by the caption and the encoder: what has
+    changed is encoded again, and nothing else. An interrupted call goes on where it stopped.
     """
-    version = VERSIONS[codec.config.kind]
-    if stills and isinstance(codec, IdentityCodec):
+    if spans is not None and isinstance(codec, IdentityCodec):
         raise InputError(
             "references are for a codec whose latents have seen their past; the frames of a model of pixels stand in "
             "place: leave out known.last and known.keyframes"
         )
-    parts = [version, clips.fingerprint, len(clips), codec_hash, encoder.fingerprint, phrasings]
-    parts += ["stills"] if stills else []
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-    folder = cache / key
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for first in range(0, len(clips), SHARD):
-        file = folder / f"{first // SHARD:05d}.safetensors"
-        if not file.exists():
-            numbers = range(first, min(first + SHARD, len(clips)))
-            aside = file.with_suffix(f".writing-{os.getpid()}")
-            save_file(_encode_shard(clips, numbers, codec, encoder, phrasings, stills), aside)
-            os.replace(aside, file)
-        shards.append(load_file(file))
-        if progress:
-            progress(min(first + SHARD, len(clips)))
-    return Encoded(shards, len(clips), phrasings, clips, codec, spans)
+
+    def texts_of(index: int) -> list[bytes]:
+        words = fingerprints_of(clips, index)[1]
+        return [key_of("caption", words, index, phrasings, i) for i in range(phrasings)]
+
+    def latents_of(index: int) -> list[bytes]:
+        frames = fingerprints_of(clips, index)[0]
+        parts = ["whole", *(f"{span.first}+{span.count}" for span in (spans(index) if spans else ()))]
+        return [key_of("clip", frames, part) for part in parts]
+
+    def captions(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
+        own = {
+            i: chosen_captions(clips.captions(i), i, phrasings) for i in dict.fromkeys(i for i, _ in wanted)
+        }
+        return _encoded_captions([own[i][phrasing] for i, phrasing in wanted], encoder)
+
+    def pictures(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
+        named = [(i, spans(i)[part - 1] if part and spans else None) for i, part in wanted]
+        return _encoded_parts(clips, codec, named)
+
+    stores = [
+        Store(cache / f"{kind}-{key_of(VERSION, which).hex()}", say)
+        for kind, which in (("text", encoder.fingerprint), ("latents", codec_hash))
+    ]
+    count = len(clips)
+    texts = Entries(stores[0], count, SHARD, texts_of, captions)
+    latents = Entries(stores[1], count, SHARD, latents_of, pictures)
+    texts.fill(count, progress)  # before the clips, which take hours: a caption may be refused
+    latents.fill(count if ready is None else min(ready, count), progress)
+    return Encoded(latents, texts, phrasings, spans)
+
+
+def _encoded_captions(captions: list[str], encoder: TextEncoder) -> tuple[Tensor, Rows]:
+    """Places and rows of captions: of each the state of the whole and those of its tokens; equal ones lie once."""
+    distinct = list(dict.fromkeys(captions))
+    text = encoder.encode(distinct)
+    states = torch.cat(
+        [torch.cat([w[None], t[m]]) for w, t, m in zip(text.whole, text.tokens, text.mask, strict=True)]
+    )
+    scale = states.abs().amax(1) / 127
+    ends = np.cumsum([0, *(1 + text.mask.sum(1)).tolist()])
+    at = {caption: (ends[i], ends[i + 1]) for i, caption in enumerate(distinct)}
+    bytes_ = (states / scale.clamp(min=1e-30)[:, None]).round().to(torch.int8)
+    return torch.tensor(np.array([at[caption] for caption in captions])), {"states": bytes_, "scale": scale}
 
 
 @torch.no_grad()
-def _encode_shard(
-    clips: Clips,
-    numbers: range,
-    codec: CausalCodec | IdentityCodec,
-    encoder: TextEncoder,
-    phrasings: int,
-    stills: bool,
-) -> dict[str, Tensor]:
-    latents, captions = [], []
-    for i in numbers:  # before the clips, which take minutes: a caption may be refused
-        captions += chosen_captions(clips.captions(i), i, phrasings)
-    text = encoder.encode(captions)
-    for start in range(numbers.start, numbers.stop, BATCH):
-        batch = range(start, min(start + BATCH, numbers.stop))
-        latents.append(_latents(torch.stack([clips.frames(i) for i in batch]), codec, stills))
-    lengths = text.mask.sum(1)
-    return {
-        **{name: torch.cat([some[name] for some in latents]).contiguous() for name in latents[0]},
-        "tokens": text.tokens[text.mask].bfloat16(),
-        "starts": torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
-        "whole": text.whole.bfloat16(),
-    }
+def _encoded_parts(
+    clips: Clips, codec: CausalCodec | IdentityCodec, wanted: list[tuple[int, Span | None]]
+) -> tuple[Tensor, Rows]:
+    """Places and rows of clips: of each the whole (None) or some frames. Those of one length are encoded together."""
+    found: dict[tuple[int, Span | None], Rows] = {}
+    numbers = list(dict.fromkeys(index for index, _ in wanted))
+    for start in range(0, len(numbers), BATCH):
+        some = numbers[start : start + BATCH]
+        frames = {index: clips.frames(index) for index in some}
+        pieces = {(index, span): _cut(frames[index], span) for index, span in wanted if index in frames}
+        for length in sorted({len(piece) for piece in pieces.values()}):
+            alike = [each for each, piece in pieces.items() if len(piece) == length]
+            for first in range(0, len(alike), BATCH):
+                batch = alike[first : first + BATCH]
+                found |= zip(
+                    batch, _encoded(torch.stack([pieces[each] for each in batch]), codec), strict=True
+                )
+    rows = [found[each] for each in wanted]
+    ends = np.cumsum([0, *(len(next(iter(row.values()))) for row in rows)])
+    tables = {name: torch.cat([row[name] for row in rows]).contiguous() for name in rows[0]}
+    return torch.tensor(np.column_stack([ends[:-1], ends[1:]])), tables
 
 
-def _latents(frames: Tensor, codec: CausalCodec | IdentityCodec, stills: bool) -> dict[str, Tensor]:
-    """What a shard keeps of the posteriors of frames [B, F, H, W, 3]."""
+def _cut(frames: Tensor, span: Span | None) -> Tensor:
+    return frames if span is None else frames[span.first : span.first + span.count]
+
+
+def _encoded(frames: Tensor, codec: CausalCodec | IdentityCodec) -> list[Rows]:
+    """The rows of each of the clips [B, F, H, W, 3]: one for a frame, or for a frame of latents."""
     if isinstance(codec, IdentityCodec):
-        return {"frames": frames}
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = _halves(codec.encode(to_video(frames)))
-        if not stills or frames.shape[1] == 1:
-            return found
-        step = codec.frames_per_latent
-        ends = frames[:, step::step]  # [B, f - 1, H, W, 3]
-        alone = _halves(codec.encode(to_video(ends.flatten(0, 1)[:, None])))  # each [B * (f - 1), C, 1, h, w]
-    sides = {name: x.unflatten(0, ends.shape[:2]).squeeze(3).transpose(1, 2) for name, x in alone.items()}
-    return found | {STILLS[name]: x for name, x in sides.items()}
+        return [{"frames": clip.cpu()} for clip in frames]
+    video = to_video(frames).to(next(codec.parameters()).device)
+    with torch.autocast(video.device.type, dtype=torch.bfloat16):
+        posterior = codec.encode(video)
+    mean = posterior.mean.transpose(1, 2).bfloat16().cpu()  # [B, f, C, h, w]
+    # The noise of a channel keeps its power; its places share it evenly.
+    log_var = posterior.var.float().mean((3, 4)).log().transpose(1, 2).half().cpu()  # [B, f, C]
+    return [{"mean": m, "log_var": v} for m, v in zip(mean, log_var, strict=True)]
 
 
-def _halves(posterior: Gaussian) -> dict[str, Tensor]:
-    return {"mean": posterior.mean.bfloat16(), "log_var": posterior.log_var.bfloat16()}
+def _posterior(rows: Rows) -> Gaussian:
+    """The Gaussian that rows of the cache stand for."""
+    if "frames" in rows:
+        return Gaussian(to_video(rows["frames"])[0], torch.tensor(-torch.inf))
+    return Gaussian(rows["mean"].float().transpose(0, 1), rows["log_var"].float().T[..., None, None])
 
 
 def chosen_captions(captions: list[str], clip: int, phrasings: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from tubelet.data.clips import Clips
+from tubelet.data.clips import Clips, fingerprints_of
 from tubelet.errors import InputError
 
 
@@ -17,7 +17,7 @@ class OtherClips:
 
     def __init__(self, clips: Clips, *told: Any) -> None:
         """`told`: all that decides how they differ, ready for JSON; nothing where each clip stays what it was."""
-        self.clips, self.fps, self.fingerprint = clips, clips.fps, clips.fingerprint
+        self.clips, self.fps, self.fingerprint, self.told = clips, clips.fps, clips.fingerprint, told
         if told:
             self.fingerprint = hashlib.sha256(json.dumps([clips.fingerprint, *told]).encode()).hexdigest()
 
@@ -28,6 +28,11 @@ class OtherClips:
     def frames(self, index: int) -> Tensor:
         """Those of the other clips."""
         return self.clips.frames(index)
+
+    def fingerprints(self, index: int) -> tuple[str, str]:
+        """Those of the other clip, its frames' with how they differ."""
+        frames, words = fingerprints_of(self.clips, index)
+        return (json.dumps([frames, *self.told]) if self.told else frames), words
 
     def captions(self, index: int) -> list[str]:
         """Those of the other clips."""
@@ -62,6 +67,10 @@ class LabelledClips(OtherClips):
         self.name = name
         if len(clips):
             self.captions(0)
+
+    def fingerprints(self, index: int) -> tuple[str, str]:
+        """The other clip's frames, and the attribute."""
+        return fingerprints_of(self.clips, index)[0], json.dumps(self.captions(index))
 
     def captions(self, index: int) -> list[str]:
         """The attribute."""
@@ -157,6 +166,20 @@ class CroppedClips(OtherClips):
         frames = self.clips.frames(index)
         spare = [side - part for side, part in zip(frames.shape[1:3], self.size, strict=True)]
         return crop(frames, (spare[0] // 2, spare[1] // 2), self.size)
+
+
+class KeptClips(OtherClips):
+    """Other clips, of which the last one's frames are kept: several crops of a clip cost one rendering."""
+
+    def __init__(self, clips: Clips) -> None:
+        super().__init__(clips)
+        self.last: tuple[int, Tensor] | None = None
+
+    def frames(self, index: int) -> Tensor:
+        """The frames of one clip, uint8 [F, H, W, 3], not to be written to."""
+        if self.last is None or self.last[0] != index:
+            self.last = index, self.clips.frames(index)
+        return self.last[1]
 
 
 def crop(frames: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> Tensor:
