@@ -8,7 +8,7 @@ from torch import Tensor
 from tubelet.data.clips import Clips
 from tubelet.data.loader import clip_of
 from tubelet.data.source import DataConfig, held_out_clips, other_clips, training_clips
-from tubelet.data.views import CroppedClips, crop
+from tubelet.data.views import CroppedClips, KeptClips, crop
 from tubelet.draws import stream
 from tubelet.errors import InputError
 
@@ -21,6 +21,7 @@ class Bucket(NamedTuple):
 
     name: in the log and in losses. share: of the training samples. clips: those to train on, whole. held_out: those to
     measure on, of `size`. size: F, H, W of what is trained on, less than `clips` have where a config asks for crops.
+    crops: samples in a row that are parts of one clip; 0 where clips are not cropped.
     """
 
     name: str
@@ -28,13 +29,13 @@ class Bucket(NamedTuple):
     clips: Clips
     held_out: Clips
     size: tuple[int, int, int]
-    cropped: bool = False
+    crops: int = 0
 
     def frames(self, seed: int, number: int) -> Tensor:
         """Training sample `number`, uint8 [F, H, W, 3]: the clip that `clip_of` says, cropped by (seed, number)."""
-        frames = self.clips.frames(clip_of(seed, number, len(self.clips)))
-        if not self.cropped:
-            return frames
+        if not self.crops:
+            return self.clips.frames(clip_of(seed, number, len(self.clips)))
+        frames = self.clips.frames(clip_of(seed, number // self.crops, len(self.clips)))
         source, (_, height, width) = stream(seed, CROPS, number), self.size
         top, left = (
             int(source.integers(side - part + 1))
@@ -45,7 +46,7 @@ class Bucket(NamedTuple):
     @property
     def content(self) -> str:
         """What is trained on, as a hash."""
-        part = f" cropped to {self.size[1]}x{self.size[2]}" if self.cropped else ""
+        part = f" cropped to {self.size[1]}x{self.size[2]}, {self.crops} times" if self.crops else ""
         return f"{len(self.clips)} of {self.clips.fingerprint}{part}"
 
 
@@ -58,7 +59,7 @@ def buckets_of(config: DataConfig) -> list[Bucket]:
     found = [(None, training_clips(config), held_out_clips(config))]
     found += [(size.label, *other_clips(config, size)) for size in config.other]
     return [
-        _bucket(name, share, clips, held_out, config.crop)
+        _bucket(name, share, clips, held_out, config.crop, config.crops)
         for (name, clips, held_out), share in zip(found, config.shares, strict=True)
     ]
 
@@ -82,7 +83,7 @@ def bucket_of(seed: int, unit: int, shares: Sequence[float]) -> int:
 
 
 def _bucket(
-    name: str | None, share: float, clips: Clips, held_out: Clips, part: tuple[int, int] | None
+    name: str | None, share: float, clips: Clips, held_out: Clips, part: tuple[int, int] | None, crops: int
 ) -> Bucket:
     """A bucket of clips of one size; the main one is called by its size."""
     frames, height, width = clips.frames(0).shape[:3]
@@ -94,4 +95,4 @@ def _bucket(
             f"data.crop is {part[0]} x {part[1]}, but the clips of {name} are {height} x {width}; give a smaller crop, "
             "or larger clips"
         )
-    return Bucket(name, share, clips, CroppedClips(held_out, *part), (frames, *part), cropped=True)
+    return Bucket(name, share, KeptClips(clips), CroppedClips(held_out, *part), (frames, *part), crops)

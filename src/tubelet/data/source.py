@@ -64,7 +64,8 @@ class DataConfig:
     fps: every second, third ... frame alone, so that there are so many a second. frames: only the first so many of
     each clip, then. height, width: the largest centred part of this shape, made smaller to so many pixels. None leaves
     the clips as they are; more than they have is refused.
-    crop: height and width of the part of each clip that a codec trains on, at another place for each sample.
+    crop: height and width of the part of each clip that a codec trains on, at another place for each sample. crops: so
+    many samples in a row are parts of one clip, which is then rendered or read once.
     loop: each clip forwards to its middle and back, so that it comes round (for positions "periodic").
     caption: the attribute that stands for the caption, such as a label: a key of metadata.jsonl, or what the world
     knows of a scene or of its first object.
@@ -79,6 +80,7 @@ class DataConfig:
     height: int | None = None
     width: int | None = None
     crop: tuple[int, int] | None = None
+    crops: int = 1
     loop: bool = False
     caption: str | None = None
     world: WorldConfig = field(default_factory=default_config)
@@ -104,6 +106,8 @@ class DataConfig:
                 )
         if self.crop is not None and min(self.crop) < 1:
             raise InputError(f"data.crop is {self.crop}; give a height and a width of 1 or more")
+        if self.crops < 1:
+            raise InputError(f"data.crops is {self.crops}; give 1 or more")
         check_fps(self.fps, "data.fps")
 
     def _check_shares(self) -> None:

@@ -101,9 +101,10 @@ class CodecTask:
         return {"clips": main.content} | {f"clips {each.name}": each.content for each in others}
 
     def unit_of(self, number: int) -> int:
-        """What sample `number` shares its bucket with: nothing if all buckets are of one size, else its micro-batch."""
+        """What sample `number` shares its bucket with: parts of its clip if all have one size, else its micro-batch."""
         loop = self.run.loop
-        return number if self.alike else number // (loop.batch_size // loop.micro_batches)
+        together = self.run.data.crops if self.alike else loop.batch_size // loop.micro_batches
+        return number // together
 
     def frames_of(self, number: int) -> Tensor:
         """The frames of training sample `number`, uint8 [F, H, W, 3]."""
