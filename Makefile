@@ -49,10 +49,11 @@ check: test lint types contracts slow ## all of the above but the demo, as CI ru
 # The long run goes on in RUNS, outside of this folder, from a clone at the commit of longrun/pin.toml.
 RUNS ?= ../long-run
 CORES ?= 1
+NICE ?= 19
 LONG_RUN = @$(or $(PYTHON),python3) longrun/long_run.py --runs $(RUNS)
 
 long-run: ## goes on with the long run in RUNS (../long-run), detached, on one core; CORES=2 encodes its clips on two
-	$(LONG_RUN) --cores $(CORES) start
+	$(LONG_RUN) --cores $(CORES) --nice $(NICE) start
 
 long-run-pause: ## stops the long run where it is, for the time of a measurement; it stays in memory
 	$(LONG_RUN) pause

@@ -1,9 +1,11 @@
-"""How well a denoiser knows the 16 clips it was overfitted on (configs/overfit.toml).
+"""How well a denoiser knows the 16 clips it was overfitted on (configs/overfit.toml, configs/depth_overfit.toml).
 
     python benchmarks/overfit.py runs/overfit/final [--steps 20] [--out overfit.png]
+    python benchmarks/overfit.py runs/depth_overfit/final
 
 Samples the 16 captions without guidance and compares each sample with the codec's reconstruction of its own clip and of
-every other. Prints one JSON line: how many samples are nearest to their own clip, and the median PSNR to it.
+every other; the clips are those of the run whose log lies beside the checkpoint. Prints one JSON line: how many samples
+are nearest to their own clip, and the median PSNR to it.
 """
 
 import argparse
@@ -16,7 +18,8 @@ from tubelet.autoencoder.objective import psnr
 from tubelet.data.latents import chosen_captions
 from tubelet.data.source import training_clips
 from tubelet.sampling.pipeline import VideoPipeline
-from tubelet.training.config import DenoiserRun, read_run
+from tubelet.training.config import DenoiserRun, from_dict
+from tubelet.training.log import read_events
 from tubelet.video import to_frames, to_video, write_video
 
 
@@ -26,7 +29,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", default="overfit.png")
     arguments = parser.parse_args()
-    run = read_run(DenoiserRun, Path(__file__).parents[1] / "configs" / "overfit.toml")
+    log = Path(arguments.checkpoint).parent / "log.jsonl"
+    run = from_dict(DenoiserRun, read_events(log, "begin")[0]["run"])
     clips = training_clips(run.data)
     prompts = [chosen_captions(clips.captions(i), i, 1)[0] for i in range(len(clips))]
     pipe = VideoPipeline.from_pretrained(arguments.checkpoint)

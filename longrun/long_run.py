@@ -1,6 +1,6 @@
 """The long run: it goes on whenever the machine is on, from a clone of this repository at a pinned commit.
 
-    python longrun/long_run.py start | pause | continue | stop | status | keep [--runs FOLDER] [--cores N]
+    python longrun/long_run.py start | pause | continue | stop | status | keep [--runs FOLDER] [--cores N] [--nice N]
 
 `make long-run`, `long-run-pause` and so on call this. All that it needs lies in FOLDER, outside of this repository, and
 is made again from nothing where it is missing:
@@ -29,7 +29,7 @@ import tomllib
 from pathlib import Path
 
 from place import AVERAGED, ROOT, Place, Refused, pinned
-from processes import family, identity, send
+from processes import family, humble, identity, send
 from status import last_words, standing, status
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -94,7 +94,7 @@ def flags_of(place: Place, config: str) -> list[str]:
     return flags + (["--loop.keep-at", *kept] if kept else [])
 
 
-def start(place: Place, cores: int) -> None:
+def start(place: Place, cores: int, nice: int) -> None:
     """Go on with the run, or begin it, unless it is at work or done."""
     commit, config = pinned()
     with place.alone():
@@ -110,9 +110,10 @@ def start(place: Place, cores: int) -> None:
         train = [str(place.python), "-m", "tubelet", "train", config, *flags_of(place, config)]
         with place.output.open("ab") as said:
             child = subprocess.Popen(
-                ["nice", "-n", "19", *train], cwd=place.clone, env=environment, start_new_session=True,
+                ["nice", "-n", str(nice), *train], cwd=place.clone, env=environment, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said,
             )  # fmt: skip
+        humble(child.pid, nice)
         place.note.write_text(json.dumps({"pid": child.pid, "identity": identity(child.pid)}))
     if ended_at_once(child, place):
         raise Refused(f"it ended at once; {place.output} has its words: {last_words(place)}")
@@ -184,11 +185,12 @@ def main() -> None:
     parser.add_argument("command", choices=["start", *COMMANDS])
     parser.add_argument("--runs", type=Path, default=ROOT.parent / "long-run")
     parser.add_argument("--cores", type=int, default=1, help="processes that encode clips, before training")
+    parser.add_argument("--nice", type=int, default=19, help="19 yields to everybody, 0 shares alike")
     arguments = parser.parse_args()
     place = Place(arguments.runs)
     try:
         if arguments.command == "start":
-            start(place, arguments.cores)
+            start(place, arguments.cores, arguments.nice)
         else:
             COMMANDS[arguments.command](place)
     except Refused as problem:
