@@ -10,7 +10,7 @@ from tubelet.worlds.depth import words
 from tubelet.worlds.depth.captions import NUM_CAPTIONS, captions_of
 from tubelet.worlds.depth.draw import draw_scene
 from tubelet.worlds.depth.events import EVENTS
-from tubelet.worlds.depth.seen import PHASES, seen
+from tubelet.worlds.depth.seen import PHASES, clear_of_walls, seen
 from tubelet.worlds.depth.stage import Scene, Thing
 
 LENGTHS = {"picture": np.arange(1) / 16, "moment": np.arange(9) / 16, "clip": np.arange(33) / 16}
@@ -103,6 +103,21 @@ def test_coming_out_is_said_of_two_visible_frames_after_a_hidden_one(told):
                 out = (x > edges.max(1)) if scene.direction == "right" else (x < edges.min(1))
                 assert out.sum() >= 2
     assert said >= 10
+
+
+def test_a_longer_clip_tells_more_and_two_frames_make_it_certain():
+    """Frame by frame, a ball that nears a wall, is hidden and comes out again."""
+    scenes = (draw_scene(random.Random(f"longer {i}")) for i in range(300))
+    for scene in [scene for scene in scenes if scene.event == "behind"][:8]:
+        t = np.arange(49) / 24
+        whole = scene.shot(t)
+        covered = 1 - clear_of_walls(whole, 0)
+        last = np.flatnonzero(covered == 1)[-1]
+        out = last + 1 + np.flatnonzero(covered[last + 1 :] < 0.6)[1]  # the second frame in which it is seen
+        phases = [seen(scene, scene.shot(t[: n + 1]), t[: n + 1]).phase for n in range(49)]
+        hides = int(np.flatnonzero(covered == 1)[0])
+        assert phases[0] == "shows" and set(phases[5:hides]) <= {"shows", "nears"}
+        assert set(phases[hides:out]) == {"hides"} and set(phases[out:]) == {"comes out"}
 
 
 def test_directions_are_those_of_the_picture(told):

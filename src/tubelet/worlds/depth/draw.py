@@ -52,12 +52,12 @@ def fits(event: str, wish: Wish) -> bool:
 
 
 def draw_setting(rng: random.Random, event: str, wish: Wish) -> tuple[str, Ground, list[str]]:
-    """A light and a ground that go with the event, each other and the wish, and at least three colours seen there."""
+    """A light and a ground that go with the event, each other and the wish, and at least two colours seen there."""
     lights = {k: w for k, w in looks.LIGHTS.items() if (event, k) not in looks.UNSEEN_LIGHTS}
     if event in ("float", "slide"):
         lights.pop("dark room", None)  # water is outdoors, and so is what slides on snow
     fixed = {"sun moves": "sunny", "day to night": "day to night"}.get(event)
-    while True:
+    for _ in range(ATTEMPTS):
         light = wish.get("light") or fixed or looks.one_of(rng, lights)
         kinds = {"water": 1.0} if event == "float" else dict(looks.OUTDOORS)
         if light == "dark room":
@@ -69,8 +69,9 @@ def draw_setting(rng: random.Random, event: str, wish: Wish) -> tuple[str, Groun
             continue
         ground = looks.draw_ground(rng, looks.one_of(rng, kinds))
         colours = looks.colours_on(ground, light, event, unseen="colour" in wish)
-        if wish.get("colour", colours[0]) in colours and sum(c not in METALS for c in colours) >= 3:
+        if wish.get("colour", colours[0]) in colours and sum(c not in METALS for c in colours) >= 2:
             return light, ground, colours
+    raise AssertionError(f"{event} has no ground for {wish}")
 
 
 def shapes_on(shapes: tuple[str, ...], ground: str) -> list[str]:

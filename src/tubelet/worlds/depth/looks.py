@@ -45,8 +45,8 @@ AVOID = {
 """Colours of bodies that would be hard to see on a ground, or on a floor of a colour."""
 READABLE = {
     "sunset": ("red", "green", "blue", "purple", "white"),
-    "night": ("red", "yellow", "green", "cyan", "white", "pink"),
-    "day to night": ("red", "yellow", "green", "cyan", "white"),
+    "night": ("red", "yellow", "green", "white", "pink"),
+    "day to night": ("red", "yellow", "green", "white"),
 }
 """Colours that keep their name under a light; the other lights show all."""
 ALIKE = [
@@ -131,7 +131,7 @@ def colours_on(ground: Ground, light: str, event: str, *, unseen: bool) -> list[
     avoided = {c for where in (ground.kind, *ground.colours) for c in AVOID.get(where, ())}
     if not unseen:
         avoided |= {colour for colour, held_out in UNSEEN_COLOURS if held_out == event}
-    metals = METALS if light != "sunset" else ()
+    metals = () if light in ("sunset", "fog") else METALS  # which would mirror nothing but orange or grey
     return [colour for colour in (*READABLE.get(light, COLOURS), *metals) if colour not in avoided]
 
 
