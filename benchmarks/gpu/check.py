@@ -121,7 +121,7 @@ def losses_of(task: DenoiserTask) -> list[float]:
     losses = []
     for step in range(STEPS):
         items = [task.fetch(number) for number in range(step * BATCH, (step + 1) * BATCH)]
-        loss, _ = accumulate(task, state, items, loop)
+        loss, *_ = accumulate(task, state, items, loop)
         state.optimizers.clip(loop.max_norm)
         state.optimizers.step(loop.schedule.factor(step))
         state.average.update(task.model, step)

@@ -30,7 +30,7 @@ DRAWS = 0xDE  # sets the key of a batch's generator apart from the streams of sa
 
 @dataclass(frozen=True)
 class Store:
-    """Encoded clips on a device: mean and log_var [n, C, f, h, w]; tokens [n * phrasings, L, E], mask, whole. bf16."""
+    """Encoded clips on a device: mean [n, C, f, h, w], log_var [n, C, f, 1, 1]; a row of text for each phrasing."""
 
     mean: Tensor
     log_var: Tensor
@@ -41,17 +41,15 @@ class Store:
     @classmethod
     def of(cls, data: Encoded, longest: int, device: str) -> Self:
         """All shards, captions padded to `longest` tokens."""
-        columns = torch.arange(longest, device=device)
         parts: list[list[Tensor]] = [[], [], [], [], []]
-        for shard in data.shards:
-            mask = columns < shard["starts"].diff().to(device)[:, None]  # [rows, L]
-            states = shard["tokens"].to(device)
-            tokens = states.new_zeros(*mask.shape, states.shape[-1])
-            tokens[mask] = states
-            moved = [shard[name].to(device) for name in ("mean", "log_var", "whole")]
-            for part, value in zip(parts, (*moved[:2], tokens, mask, moved[2]), strict=True):
+        for clip in range(len(data)):
+            posterior = data.posterior(clip)
+            texts = [data.text(clip, phrasing).padded(longest) for phrasing in range(data.phrasings)]
+            text = Text.concatenate(texts)
+            latents = (posterior.mean[None].bfloat16(), posterior.log_var[None].bfloat16())
+            for part, value in zip(parts, (*latents, text.tokens, text.mask, text.whole), strict=True):
                 part.append(value)
-        return cls(*(torch.cat(part) for part in parts))
+        return cls(*(torch.cat(part).to(device) for part in parts))
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tubelet.autoencoder.codec import Codec
-from tubelet.data.clips import Clips
+from tubelet.data.clips import Clips, fingerprints_of
 from tubelet.data.latents import SHARD, encode_clips
 from tubelet.data.source import held_out_clips, training_clips
 from tubelet.gaussians import Gaussian
@@ -28,7 +28,7 @@ from tubelet.training.denoiser_task import codec_for
 BLOCK = 128  # clips that one process renders at a time
 SETS: dict[str, Clips] = {}  # in the rendering processes: the clips they render
 
-Block = tuple[np.ndarray, list[list[str]]]  # frames uint8 [n, F, H, W, 3] and the captions of each clip
+Block = np.ndarray  # frames uint8 [n, F, H, W, 3]
 
 
 def begin(sets: dict[str, Clips]) -> None:
@@ -41,7 +41,7 @@ def block(which: str, first: int) -> Block:
     """Clips first .. first + BLOCK - 1 of one of the sets."""
     clips = SETS[which]
     numbers = range(first, min(first + BLOCK, len(clips)))
-    return np.stack([clips.frames(i).numpy() for i in numbers]), [clips.captions(i) for i in numbers]
+    return np.stack([clips.frames(i).numpy() for i in numbers])
 
 
 @contextmanager
@@ -59,7 +59,7 @@ class Rendered:
         self.which, self.clips, self.pool, self.device, self.ahead = which, clips, pool, device, ahead
         self.fingerprint, self.fps = clips.fingerprint, clips.fps
         self.coming: dict[int, multiprocessing.pool.AsyncResult[Block]] = {}
-        self.here: dict[int, tuple[Tensor, list[list[str]]]] = {}
+        self.here: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         """How many there are."""
@@ -67,26 +67,30 @@ class Rendered:
 
     def frames(self, index: int) -> Tensor:
         """The frames of one clip, uint8 [F, H, W, 3], on the device."""
-        return self._block(index // BLOCK)[0][index % BLOCK]
+        return self._block(index // BLOCK)[index % BLOCK]
+
+    def fingerprints(self, index: int) -> tuple[str, str]:
+        """Those of the clip itself."""
+        return fingerprints_of(self.clips, index)
 
     def captions(self, index: int) -> list[str]:
         """All that may be said of it."""
-        return self._block(index // BLOCK)[1][index % BLOCK]
+        return self.clips.captions(index)
 
     def attributes(self, index: int) -> dict[str, Any]:
         """What else is known of it."""
         return self.clips.attributes(index)
 
-    def _block(self, number: int) -> tuple[Tensor, list[list[str]]]:
+    def _block(self, number: int) -> Tensor:
         if number not in self.here:
             last = (len(self) - 1) // BLOCK
             for wanted in range(number, min(number + self.ahead, last) + 1):
                 if wanted not in self.coming and wanted not in self.here:
                     self.coming[wanted] = self.pool.apply_async(block, (self.which, wanted * BLOCK))
-            frames, captions = self.coming.pop(number).get()
+            frames = self.coming.pop(number).get()
             for old in [n for n in self.here if n < number - SHARD // BLOCK]:
                 del self.here[old]
-            self.here[number] = torch.from_numpy(frames).to(self.device), captions
+            self.here[number] = torch.from_numpy(frames).to(self.device)
         return self.here[number]
 
 
@@ -95,6 +99,10 @@ class OnDevice:
 
     def __init__(self, codec: Codec, device: str):
         self.codec, self.device, self.config = codec, device, codec.config
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The codec's."""
+        return self.codec.parameters()
 
     def encode(self, video: Tensor) -> Gaussian:
         """[B, 3, F, H, W] in [-1, 1], on the device -> the posterior of the latents there."""

@@ -1,6 +1,8 @@
 """An ordinary folder of clips: read with its captions, split by source, and refused line by line."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tubelet.data import hashes
 from tubelet.data.clips import FolderClips, write_clips
+from tubelet.data.hashes import hashes_of
 from tubelet.errors import InputError
 from tubelet.video import write_video
 
@@ -122,6 +126,47 @@ def test_the_fingerprint_follows_the_content_not_the_place(tmp_path: Path, writt
         file.write('{"file_name": "train/00000.mp4", "caption": "twice"}\n')
     others.append(FolderClips(moved))
     assert len({first, *(clips.fingerprint for clips in others)}) == 6
+
+
+def test_clips_replaced_by_others_of_equal_size_and_time_are_others(tmp_path: Path):
+    lines = [{"file_name": name, "caption": "x"} for name in ("a.mp4", "b.mp4")]
+    folder = folder_of(tmp_path, *lines)
+    file = folder / "b.mp4"
+    write_video(file, FlatClips(3).frames(2), enlarge=False)
+    before, clips = file.stat(), FolderClips(folder)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size and file.stat().st_mtime_ns == before.st_mtime_ns
+    again = FolderClips(folder)
+    assert again.fingerprint != clips.fingerprint
+    assert again.fingerprints(0) == clips.fingerprints(0) and again.fingerprints(1) != clips.fingerprints(1)
+
+
+def test_a_file_is_hashed_once_and_nothing_is_written_beside_it(tmp_path: Path, monkeypatch):
+    memory, folder = tmp_path / "memory", tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_bytes(name.encode())
+    os.utime(folder / "a", (0, 0))
+    wanted = [hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b", "a")]
+    assert hashes_of(folder, ["a", "b", "a"], memory) == wanted
+    assert (
+        not list(memory.glob("*.json")) or "{}" in next(memory.glob("*.json")).read_text()
+    )  # too new to be sure
+    monkeypatch.setattr(hashes, "SETTLED", -60.0)
+    assert hashes_of(folder, ["a", "b"], memory) == wanted[:2]
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert hashes_of(folder, ["b", "a"], memory) == [wanted[1], wanted[0]]
+    monkeypatch.undo()
+    (folder / "b").write_bytes(b"c")
+    assert hashes_of(folder, ["a", "b"], memory) == [wanted[0], hashlib.sha256(b"c").hexdigest()]
+    for nonsense in (b"", b"[1", b"[]", b'{"a": 3}', b'{"a": [1, 2, 3, 4, 5]}'):
+        next(memory.glob("*.json")).write_bytes(nonsense)
+        assert hashes_of(folder, ["a"], memory) == wanted[:1]
+    assert hashes_of(folder, ["a"], folder / "a") == wanted[:1]  # no folder, where nothing can be written
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"] and len(list(memory.iterdir())) == 1
 
 
 def test_a_caption_is_enough_and_blank_lines_are_passed_over(tmp_path: Path):

@@ -12,6 +12,7 @@ import torch
 
 from training.runs import CODEC, DATA, codec_run, denoiser_run, events, go, loop_of, same_bits, state
 from tubelet import checkpoint
+from tubelet.data import latents
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import PathConfig, path_config
 from tubelet.diffusion.times import TimeSampling
@@ -315,3 +316,22 @@ def test_a_weight_changes_what_is_learnt_and_not_what_is_measured(tmp_path, code
     content, *_ = task.samples.held_out()
     loss, _ = task.loss(task.noised(content, torch.full((len(content.x0), 1), 0.3)))
     assert loss.item() == pytest.approx((content.noise - content.x0).square().mean().item(), rel=1e-5)
+
+
+def test_a_run_begins_before_all_of_its_clips_are_encoded(tmp_path, codec, monkeypatch):
+    monkeypatch.setattr(latents, "SHARD", 3)
+    run = denoiser_run(tmp_path / "run", 4, codec, tmp_path / "cache")
+    run = dataclasses.replace(run, available=((0, 0.25), (8, 1.0)))
+    task, held = DenoiserTask(run, Log(tmp_path)), 2  # files of the 4 held-out clips
+    encoded = lambda: len(list((tmp_path / "cache").glob("latents-*/*.safetensors"))) - held  # noqa: E731
+    assert encoded() == 1
+    for number in range(8):
+        task.fetch(number)
+    assert encoded() == 1
+    go(run)
+    assert encoded() > 1
+    with pytest.raises(InputError, match="another available"):
+        go(dataclasses.replace(run, available=((0, 1.0),)))
+    for wrong in ((), ((1, 1.0),), ((0, 0.0),), ((0, 0.5), (0, 1.0))):
+        with pytest.raises(InputError, match="available"):
+            dataclasses.replace(run, available=wrong)

@@ -1,5 +1,6 @@
 """The order of samples as a pure function of (seed, sample number), and batches of them by workers."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -15,18 +16,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from tubelet.draws import stream
 
+Available = tuple[tuple[int, float], ...]
+
+ALWAYS: Available = ((0, 1.0),)
 ORDER = 0x0D  # sets the stream of the epochs' orders apart from the samples' own draws
 
 
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The permutation of 0..size-1 that epoch number `epoch` visits."""
-    return stream(seed, ORDER, epoch).permutation(size)
+@lru_cache(maxsize=32)
+def epoch_order(seed: int, epoch: int, size: int, phase: int = 0) -> np.ndarray:
+    """The permutation of 0..size-1 that epoch number `epoch` visits, of a phase."""
+    return stream(seed, ORDER, epoch, *((phase,) if phase else ())).permutation(size)
 
 
-def clip_of(seed: int, number: int, size: int) -> int:
-    """Which of `size` clips global sample number `number` trains on; each once an epoch."""
-    return int(epoch_order(seed, number // size, size)[number % size])
+def clip_of(seed: int, number: int, size: int, available: Available = ALWAYS) -> int:
+    """Which of `size` clips global sample number `number` trains on; each once an epoch.
+
+    available: rows of a sample number and the share of the clips, the first ones, that samples from it on may have. A
+    row begins a phase, with epochs of its own.
+    """
+    phase = max(row for row, (start, _) in enumerate(available) if start <= number)
+    start, share = available[phase]
+    count = max(1, math.floor(share * size))
+    epoch, place = divmod(number - start, count)
+    return int(epoch_order(seed, epoch, count, phase)[place])
 
 
 class _Samples(Dataset):

@@ -13,6 +13,7 @@ import torch
 
 from tubelet.autoencoder.codec import CodecConfig
 from tubelet.autoencoder.objective import CodecObjective
+from tubelet.data.loader import ALWAYS, Available
 from tubelet.data.source import DataConfig
 from tubelet.diffusion.objective import Objective
 from tubelet.diffusion.paths import PathConfig, path_config
@@ -143,6 +144,8 @@ class DenoiserRun:
     batching: where data.other names further sizes, or known further kinds, a micro-batch has one of them ("buckets"),
     or each of its samples has its own and all go through the model in one row ("packed", never compiled).
     auxiliary: what layers learn besides the prediction, see training.auxiliary.
+    available: rows of a sample number and the share of the training clips, the first ones, that samples from there on
+    may have, as [[0, 0.25], [500000, 1.0]]: a run can begin while others encode the rest, see latents.encode_clips.
     inflation: how weights of loop.start_from grow to tubelets of more frames, see model.inflation.
     """
 
@@ -152,6 +155,7 @@ class DenoiserRun:
     text: str = "minilm"
     captions: int = 2
     cache: str = "cache"
+    available: Available = ALWAYS
     caption_drop: float = 0.1
     path: PathConfig = field(default_factory=PathConfig)
     target: str = "velocity"
@@ -170,6 +174,12 @@ class DenoiserRun:
         if self.captions < 1 or not 0 <= self.caption_drop <= 1:
             raise InputError(
                 f"captions {self.captions} must be at least 1 and caption_drop {self.caption_drop} lie in 0..1"
+            )
+        starts, shares = [row[0] for row in self.available], [row[1] for row in self.available]
+        if starts[:1] != [0] or starts != sorted(set(starts)) or not all(0 < share <= 1 for share in shares):
+            raise InputError(
+                f"available {[list(row) for row in self.available]}: give rows of a sample number, rising from 0, and "
+                "a share of the clips above 0 and up to 1, such as [[0, 0.25], [500000, 1.0]]"
             )
         if self.batching not in BATCHING:
             raise InputError(f"batching {self.batching!r} is unknown; {near_miss(self.batching, BATCHING)}")

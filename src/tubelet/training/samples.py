@@ -1,5 +1,6 @@
 """What a denoiser's training sample is made of: clips that were encoded once, and what is drawn for its number."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +65,7 @@ class Samples:
                     phrasings=phrasings,
                     cache=Path(run.cache),
                     spans=spans,
+                    ready=math.ceil(run.available[0][1] * len(clips)),
                     progress=done,
                 )
 
@@ -155,7 +157,7 @@ class Samples:
             count = min(count, known.references)
         if kind.region and half.holed is not None:
             count = min(count, len(half.holed))
-        clip = clip_of(self.run.loop.seed, number, count)
+        clip = clip_of(self.run.loop.seed, number, count, self.run.available)
         if kind.references:
             patterns = min(PATTERNS, count)
             clip += kind.pattern % patterns - clip % patterns
