@@ -136,8 +136,8 @@ def test_a_source_is_a_folder_or_a_world_and_names_are_told_apart(folder):
 
 def test_a_run_on_a_folder_may_have_a_world_beside_it(folder):
     size = SizeConfig(frames=5, height=16, width=16, clips=4, share=0.3, world=DEPTH)
-    main, other = buckets_of(DataConfig(folder=str(folder), frames=5, other=(size,)))
-    assert (main.name, main.clips.fps, other.name, other.clips.fps) == ("5x32x32", 8.0, "5x16x16-depth", 16.0)
+    main, other = buckets_of(DataConfig(folder=str(folder), frames=5, fps=4.0, other=(size,)))
+    assert (main.name, main.clips.fps, other.name, other.clips.fps) == ("5x32x32", 4.0, "5x16x16-depth", 16.0)
     assert (main.share, other.share) == pytest.approx((0.7, 0.3))
 
 
