@@ -1,11 +1,12 @@
 """What stands still behind the bodies: sky and ground of frames in a row with one camera and light, worked out once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from tubelet.worlds.depth.render import sky
-from tubelet.worlds.depth.render.ground import Plane
+from tubelet.worlds.depth.render.ground import Plane, Rows
 from tubelet.worlds.depth.render.palette import Light
 from tubelet.worlds.depth.render.rays import View, f32
 from tubelet.worlds.depth.render.shade import Place
@@ -51,7 +52,7 @@ class Background:
 
     def picture(self) -> tuple[list[Array], Array]:
         """Three float32 planes [F, H, W] without any body, and the ground's share of each row [F, H, 1]."""
-        plane = self.plane()
+        plane = self.plane
         cover = np.zeros((len(self.view.origin), self.view.height, 1), np.float32)
         cover[:, self.first :] = share(
             f32(plane.down / (self.view.pixel * -self.view.axes[1][:, 2, None, None]))
@@ -69,10 +70,16 @@ class Background:
             whole.append(both[self.group])
         return whole, cover[self.group]
 
+    @cached_property
     def plane(self) -> Plane:
         """The ground below `first`."""
         rays = self.view.rays(self.view.whole(slice(self.first, None)))
         return Plane(self.place.floor, rays, self.place.light, self.place.towards)
+
+    def rows(self) -> Rows:
+        """What depends on the row alone, of all frames."""
+        rows = self.plane.rows
+        return Rows(rows.sunlit[:, self.group], rows.veil[:, self.group], rows.fresnel[self.group])
 
     def mirrored(self) -> list[Array]:
         """Three float32 planes [F, H - first, W] of the sky that a level mirror on the ground would show."""
@@ -80,7 +87,7 @@ class Background:
 
     def ripple(self) -> Array:
         """From which pixel of a frame's mirrored picture each pixel of rippled water takes its colour: [F, h, W]."""
-        plane = self.plane()
+        plane = self.plane
         texels = plane.texels().astype(np.float32)
         shift = (texels - np.float32(128)) * np.float32(RIPPLE / 42 / self.view.pixel)
         height, width = shift.shape[1:]

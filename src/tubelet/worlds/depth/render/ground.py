@@ -1,8 +1,10 @@
 """The plane z = 0: its own colour at any point, and its picture from a camera, lit and hazy."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from tubelet.worlds.depth.render.palette import Light, paint, ramp, spread
+from tubelet.worlds.depth.render.palette import Light, ramp, spread
 from tubelet.worlds.depth.render.rays import Rays, f32
 from tubelet.worlds.depth.render.texture import level, look_up
 from tubelet.worlds.depth.scene import Array, Ground
@@ -11,8 +13,14 @@ LIFT = 0.3  # the ground in a low sun is lit more than it would be, so that its 
 FURTHEST = 400.0  # beyond it the ground is all haze
 JOINT = 0.055  # width of the joints between tiles, in cells
 JOINT_SHADE = 0.45
-# Share of a perpendicular reflection in a polished floor; it grows to 1 at grazing angles.
-POLISH = {"water": 0.16, "plain": 0.07, "tiles": 0.05, "wood": 0.035, "checker": 0.05}
+# What a smooth ground reflects when seen from above, and along it.
+POLISH = {
+    "water": (0.16, 0.9),
+    "plain": (0.07, 0.6),
+    "tiles": (0.05, 0.5),
+    "wood": (0.035, 0.4),
+    "checker": (0.05, 0.5),
+}
 
 
 def stripes(x: Array, width: Array, part: float) -> Array:
@@ -41,7 +49,7 @@ class Floor:
         if self.textured:
             self.tables = [ramp(ground.kind)]
         else:
-            self.tables = [spread(paint(name)) for name in ground.colours or ("grey",)]
+            self.tables = [spread(name) for name in ground.colours or ("grey",)]
         self.texture = ground.kind if self.textured else "plain"
         self.mean = np.stack([table.mean(1) for table in self.tables]).mean(0).astype(float)  # [3]
 
@@ -75,11 +83,22 @@ def meet(rays: Rays) -> tuple[Array, Array, Array]:
     return down, depth, depth * rays.pixel / np.sqrt(np.maximum(np.abs(down), 1e-3))
 
 
+class Rows(NamedTuple):
+    """What of the ground's light depends on the row alone.
+
+    sunlit [3, F]: share of the light that comes from the sun; veil [3, F, h, 1]: haze; fresnel [F, h, 1]: share of the
+    picture that a reflection has.
+    """
+
+    sunlit: Array
+    veil: Array
+    fresnel: Array
+
+
 class Plane:
     """The ground as rays of whole rows meet it, and what depends on the row alone.
 
-    t, blur: depth and width of a pixel; sunlit [3, F]: share of the light that comes from the sun; gain, veil
-    [3, F, h, 1]: what the ground's own colour is multiplied by, and the haze that is added.
+    t, blur: depth and width of a pixel; gain [3, F, h, 1]: what the ground's own colour is multiplied by.
     """
 
     def __init__(self, floor: Floor, rays: Rays, light: Light, towards: Array):
@@ -91,9 +110,11 @@ class Plane:
         dim = 1 / (1 + (self.depth / light.lamp[:, None, None]) ** 2)
         lift = LIFT + (1 - LIFT) * towards[:, 2]
         sun, sky = light.sun * lift[:, None], light.above
-        self.sunlit = (sun / (sun + sky)).T
         self.gain = f32((sun + sky).T[..., None, None] * (clear * dim))
-        self.veil = f32(light.horizon.T[..., None, None] * (1 - clear))
+        veil = f32(light.horizon.T[..., None, None] * (1 - clear))
+        cosine = np.minimum(np.abs(self.down) / np.sqrt(1 + rays.y**2), 1)
+        least, most = POLISH.get(floor.kind, (0.0, 0.0))
+        self.rows = Rows((sun / (sun + sky)).T, veil, f32(least + (most - least) * (1 - cosine) ** 5))
 
     def coordinates(self) -> tuple[Array, Array]:
         """Where each ray meets the ground, in the floor's coordinates: float32 [F, h, w] twice."""
@@ -117,13 +138,7 @@ class Plane:
             for a in self.floor.axes
         ]
         planes = self.floor.albedo(*self.coordinates(), level(self.blur * 0.8), (widths[0], widths[1]))
-        for plane, gain, veil in zip(planes, self.gain, self.veil, strict=True):
+        for plane, gain, veil in zip(planes, self.gain, self.rows.veil, strict=True):
             plane *= gain
             plane += veil
         return planes
-
-    def fresnel(self) -> Array:
-        """Share of the picture that a reflection has in each row, float32 [F, h, 1]."""
-        cosine = np.abs(self.down) / np.sqrt(1 + self.rays.y**2)
-        least = POLISH.get(self.floor.kind, 0.0)
-        return f32((least + (0.9 - least) * (1 - np.minimum(cosine, 1)) ** 5) if least else cosine * 0)

@@ -1,11 +1,13 @@
 """Rays through the pixels of rectangles of a picture, for all frames at once.
 
-A ray is origin + t d with d = x right + y down + forward, so t is the depth along the camera's axis. What is linear in d
-is a sum of a row and a column; it costs one addition a pixel.
+A ray is origin + t d with d = x right + y down + forward, so t is the depth along the camera's axis. What is linear in
+d is a sum of a row and a column; it costs one addition a pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,6 +64,17 @@ class Tile:
         return np.r_[True, (self.top[1:] != self.top[:-1]) | (self.left[1:] != self.left[:-1])]
 
 
+def runs(tile: Tile, first: int, frames: slice) -> Iterator[tuple[slice, int, slice, slice]]:
+    """Frames in a row in which a tile stays where it is, its rows above `first`, its other rows from there, columns."""
+    start, stop, _ = frames.indices(len(tile.top))
+    moved = tile.moved()[start + 1 : stop].nonzero()[0] + start + 1
+    for low, high in pairwise([start, *moved.tolist(), stop]):
+        rows, columns = tile.inside(low)
+        skip = max(first - rows.start, 0)
+        if rows.start + skip < rows.stop:
+            yield slice(low, high), skip, slice(rows.start + skip - first, rows.stop - first), columns
+
+
 @dataclass(frozen=True)
 class Rays:
     """Rays of a tile: origin and axes [F, 3], x [F, 1, w], y [F, h, 1]; pixel is the side of a pixel in x and y.
@@ -111,6 +124,11 @@ class View:
         pixel = 1 / (camera.focal * min(height, width))
         return cls(np.asarray(camera.position, float), camera.axes(), height, width, pixel)
 
+    @cached_property
+    def columns(self) -> Array:
+        """The axes side by side, [F, 3, 3]."""
+        return np.stack(self.axes, -1)
+
     def mirrored(self) -> "View":
         """The same pixels looking up from below the ground: the reflected rays."""
         flip = np.array([1.0, 1.0, -1.0])
@@ -133,7 +151,7 @@ class View:
         column = tile.left[:, None] + np.arange(tile.width) + 0.5 - self.width / 2
         row = tile.top[:, None] + np.arange(tile.height) + 0.5 - self.height / 2
         x, y = column[:, None, :] * self.pixel, row[:, :, None] * self.pixel
-        return Rays(self.origin, self.axes, x, y, self.pixel, np.stack(self.axes, -1))
+        return Rays(self.origin, self.axes, x, y, self.pixel, self.columns)
 
     def whole(self, rows: slice | None = None) -> Tile:
         """The tile of whole rows."""
@@ -150,29 +168,26 @@ class View:
     def around(self, points: Array) -> Tile | None:
         """The tile that holds the hull of points [F, K, 3]; none where it lies outside in every frame."""
         right, down, depth = self.coordinates(points)
-        safe = np.maximum(depth, NEAR)
-        bounds = [right / safe, down / safe]
-        return self.bounded(
-            *(b.min(1) for b in bounds), *(b.max(1) for b in bounds), depth.min(1), depth.max(1)
-        )
+        at = np.stack([down, right]) / np.maximum(depth, NEAR)
+        return self.bounded(at.min(2), at.max(2), depth.min(1), depth.max(1))
 
     def around_ball(self, centre: Array, radius: float) -> Tile | None:
         """The tile that holds a ball at centre [F, 3]."""
         right, down, depth = (values[:, 0] for values in self.coordinates(centre[:, None]))
-        low, high = [], []
-        for side in (right, down):
-            flat = depth * depth - radius * radius
-            safe = np.where(flat > 0, flat, 1.0)
-            root = radius * np.sqrt(np.maximum(side * side + flat, 0))
-            low.append((side * depth - root) / safe)
-            high.append((side * depth + root) / safe)
-        return self.bounded(*low, *high, depth - radius, depth + radius)
+        side, flat = np.stack([down, right]), depth * depth - radius * radius
+        safe = np.where(flat > 0, flat, 1.0)
+        root = radius * np.sqrt(np.maximum(side * side + flat, 0))
+        return self.bounded(
+            (side * depth - root) / safe, (side * depth + root) / safe, depth - radius, depth + radius
+        )
 
-    def bounded(self, x0: Array, y0: Array, x1: Array, y1: Array, near: Array, far: Array) -> Tile | None:
-        """The tile of one size that holds x0..x1, y0..y1 [F] and a margin; everything where part is behind the eye."""
-        sizes = np.array([self.height, self.height, self.width, self.width])[:, None]
-        edges = np.stack([y0, y1, x0, x1]) / self.pixel + sizes / 2 + [[-1], [2], [-1], [2]]
-        top, bottom, left, right = np.minimum(np.maximum(edges, 0), sizes).astype(int)
+    def bounded(self, low: Array, high: Array, near: Array, far: Array) -> Tile | None:
+        """The tile of one size that holds low to high in (y, x) [2, F]; the whole picture where part is behind the eye."""
+        sizes = np.array([self.height, self.width])[:, None]
+        starts, stops = low / self.pixel + (sizes / 2 - 1), high / self.pixel + (sizes / 2 + 2)
+        (top, left), (bottom, right) = (
+            np.minimum(np.maximum(edge, 0), sizes).astype(int) for edge in (starts, stops)
+        )
         behind, out = (near < NEAR) & (far > NEAR), (far <= NEAR) | (bottom <= top) | (right <= left)
         top, left = (np.where(behind, 0, edge) for edge in (top, left))
         bottom, right = np.where(behind, self.height, bottom), np.where(behind, self.width, right)

@@ -135,8 +135,8 @@ def pattern(body: Body, motion: Motion, hit: Hit, rays: Rays) -> tuple[Array, Ar
     if body.paint.pattern == "band":
         level = np.abs(combine(hit.normal, motion.rotation[:, :, 2]))
         return first, second, share((np.float32(0.34) - level) * wide(sharp))
-    mix = np.float32(1)
+    mix = np.ones_like(hit.t)
     for k in range(3):
         side = combine(hit.normal, motion.rotation[:, :, k]) * wide(sharp * 2)
-        mix = mix * np.maximum(np.minimum(side, np.float32(1)), np.float32(-1))
+        mix *= np.maximum(np.minimum(side, np.float32(1)), np.float32(-1))
     return first, second, mix * np.float32(0.5) + np.float32(0.5)

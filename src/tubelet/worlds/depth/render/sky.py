@@ -83,17 +83,23 @@ def picture(rays: Rays, light: Light, towards: Array, backdrop: str, seed: int, 
     return planes
 
 
+@lru_cache(maxsize=64)
+def cloud_table(seed: int) -> tuple[Array, Array]:
+    """Where the clouds' texture begins, texels [2], and how much of the sky each of its values hides, float32 [256]."""
+    part = np.clip((np.arange(256) - 118) / 75, 0, 1)
+    return np.random.default_rng([13, seed]).random(2) * SIDE, f32(part * part * (3 - 2 * part) * 0.85)
+
+
 def clouds(planes: list[Array], rays: Rays, light: Light, rise: Array, seed: int) -> None:
     """Blend the clouds in: a texture over azimuth and elevation, smaller towards the horizon."""
-    start = np.random.default_rng([13, seed]).random(2) * SIDE
+    start, thickness = cloud_table(seed)
     column = (
         np.floor(azimuths(rays) * (CLOUDS_AROUND * SIDE / (2 * np.pi)) + start[0]).astype(np.int32) % SIDE
     )
     high = np.maximum(rise, 0)
     row = np.floor(SIDE * 0.9 * high / (high + 0.22) + start[1]).astype(np.int32) % SIDE
     amount = tile("clouds").take(row * SIDE + column[:, None])
-    table = np.clip((np.arange(256) - 118) / 75, 0, 1)
-    cover = f32(table * table * (3 - 2 * table) * 0.85).take(amount)
+    cover = thickness.take(amount)
     cover *= f32(np.clip(high / 0.05, 0, 1))
     for plane, colour in zip(planes, light.cloud.T, strict=True):
         plane += (wide(colour) - plane) * cover

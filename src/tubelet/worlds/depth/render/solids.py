@@ -154,7 +154,8 @@ def polyhedron(body: Body, motion: Motion, rays: Rays) -> Hit:
     seen = first(inverse, front, rays.axes[2])
     nearness = rays.along(seen)
     near = nearness.min(0)
-    cover *= (near > 0) & front.any(1)[:, None, None]
+    cover *= near > 0
+    cover *= wide(front.any(1))
     weights = face_weights(rays, seen)
     towards = np.moveaxis(np.take_along_axis(faces, np.argsort(~front, 1, kind="stable")[..., None], 1), 1, 0)
     normal = np.zeros((3, *near.shape), np.float32)

@@ -66,7 +66,7 @@ def raw(name: str) -> Array:
         "clouds": ((0.35, 6, 8), (0.55, 16, 24), (0.8, 36, 52)),
         "plain": ((0.4, 2, 2), (0.8, 30, 30)),
     }[name]
-    return sum(weight * noise(rng, rows, columns) for weight, rows, columns in mixes)
+    return np.sum([weight * noise(rng, rows, columns) for weight, rows, columns in mixes], 0)
 
 
 @lru_cache(maxsize=16)
