@@ -119,7 +119,7 @@ def kind_of(
     frames = latents // depth
     if frames < 2:
         return NOTHING
-    has = {name: chance < getattr(config, name) for name, chance in zip(PARTS, drawn, strict=True)}
+    has = {name: bool(chance < getattr(config, name)) for name, chance in zip(PARTS, drawn, strict=True)}
     has |= {name: has[name] and gate < config.share for name in IN_TIME}
     first = (1 if single or frames < 3 else 2 + int(longer * (frames - 2))) if has["first"] else 0
     beside = beside_of(config, pattern, latents, has["last"], (1 + two) * has["keyframes"])

@@ -160,10 +160,10 @@ class Samples:
         clip = clip_of(self.run.loop.seed, number, count, self.run.available)
         if kind.references:
             patterns = min(PATTERNS, count)
-            clip += kind.pattern % patterns - clip % patterns
-            clip -= patterns * (clip >= count)
+            clip -= (clip - kind.pattern) % patterns  # to one before, which is encoded as this is
+            clip += patterns * (clip < 0)
         if kind.region and clip // LATER % 2 != (kind.first > 0):  # its hole begins too late, or too early
-            clip = next((near for near in (clip + LATER, clip - LATER) if 0 <= near < count), clip)
+            clip = next((near for near in (clip - LATER, clip + LATER) if 0 <= near < count), clip)
         return clip
 
     def content(
