@@ -8,12 +8,13 @@ is made again from nothing where it is missing:
     clone/         this repository at the commit of longrun/pin.toml, with a .venv/ by its own Makefile
     cache/         encoded clips          compiled/    programs of torch.compile
     run/           checkpoints, log.jsonl, previews
-    output.txt     what the process says  process.json its number
+    output.txt     what is said           processes.json  who says it
 
 The process is detached, of the lowest priority and on one thread. It is `tubelet train`: first it encodes clips that
-the cache lacks (with --cores of processes), then it trains. Where run/ holds no state but longrun/averaged/ holds the
-copy of averaged weights that `keep` makes, a new run begins with these and does what is left: a warm restart. Only
-Python itself is needed here, since .venv/ may not exist yet; pausing needs Linux.
+the cache lacks, then it trains. With --cores N further N - 1 processes encode beside it until the cache is whole. Where
+run/ holds no state but longrun/averaged/ holds the copy of averaged weights that `keep` makes, a new run begins with
+these and does what is left: a warm restart. Only Python itself is needed here, since .venv/ may not exist yet; pausing
+needs Linux.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import tomllib
 from pathlib import Path
 
 from place import AVERAGED, ROOT, Place, Refused, pinned
-from processes import family, humble, identity, send
+from processes import family, humble, send
 from status import last_words, standing, status
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -104,20 +105,32 @@ def start(place: Place, cores: int, nice: int) -> None:
         make_clone(place, commit)
         if not place.steps and (AVERAGED / "model_index.json").exists():
             warm_restart(place)
-        environment = os.environ | dict.fromkeys(THREADS, "1")
-        environment |= {"PYTHONPATH": str(place.clone / "src")}
-        environment |= {"TORCHINDUCTOR_CACHE_DIR": str(place.runs / "compiled")}
-        train = [str(place.python), "-m", "tubelet", "train", config, *flags_of(place, config)]
-        with place.output.open("ab") as said:
-            child = subprocess.Popen(
-                ["nice", "-n", str(nice), *train], cwd=place.clone, env=environment, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-            )  # fmt: skip
-        humble(child.pid, nice)
-        place.note.write_text(json.dumps({"pid": child.pid, "identity": identity(child.pid)}))
+        working, run = place.processes, [str(place.python), "-m", "tubelet", "train", config]
+        encode = [str(place.python), "longrun/encode_all.py", config, "../cache", "../encoding.jsonl"]
+        child = launch(place, nice, [*run, *flags_of(place, config)])
+        working["train"] = child.pid
+        for name in (f"encode {number}" for number in range(1, cores)):
+            working[name] = working.get(name) or launch(place, nice, encode).pid
+        place.note(working)
     if ended_at_once(child, place):
         raise Refused(f"it ended at once; {place.output} has its words: {last_words(place)}")
     say(standing(place))
+
+
+def launch(place: Place, nice: int, command: list[str]) -> subprocess.Popen:
+    """A process that outlives this one and its terminal, on one thread."""
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    environment |= {"PYTHONPATH": str(place.clone / "src")}
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(place.runs / "compiled")}
+    with place.output.open("ab") as said:
+        said.write(f"{time.strftime('%F %T')} {' '.join(command)}\n".encode())
+        said.flush()
+        child = subprocess.Popen(
+            ["nice", "-n", str(nice), *command], cwd=place.clone, env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+    humble(child.pid, nice)
+    return child
 
 
 def ended_at_once(child: subprocess.Popen, place: Place) -> bool:
@@ -131,27 +144,27 @@ def ended_at_once(child: subprocess.Popen, place: Place) -> bool:
 
 
 def pause(place: Place) -> None:
-    """Stop the process and its workers where they are, parents first, so that none is born meanwhile unseen."""
-    if place.process:
-        send(signal.SIGSTOP, family(place.process))
-        send(signal.SIGSTOP, family(place.process))
+    """Stop the processes and their workers where they are."""
+    for _ in range(2):  # a worker may have been born meanwhile
+        for pid in place.processes.values():
+            send(signal.SIGSTOP, family(pid))
     say(standing(place))
 
 
 def go_on(place: Place) -> None:
-    """Let a paused process and its workers go on."""
-    if place.process:
-        send(signal.SIGCONT, family(place.process)[::-1])
+    """Let paused processes and their workers go on."""
+    for pid in place.processes.values():
+        send(signal.SIGCONT, family(pid)[::-1])
     say(standing(place))
 
 
 def stop(place: Place) -> None:
-    """Save and end, within the step that is being computed; a paused process goes on for that."""
-    if pid := place.process:
+    """Save and end, within the step that is being computed; what is paused goes on for that."""
+    for pid in place.processes.values():
         send(signal.SIGCONT, family(pid)[::-1])
         send(signal.SIGTERM, [pid])
-        while place.process:
-            time.sleep(0.2)
+    while place.processes:
+        time.sleep(0.2)
     say(standing(place))
 
 
@@ -161,7 +174,7 @@ def keep(place: Place) -> None:
         raise Refused(f"{place.run} holds no checkpoint to copy yet; ask again when it does")
     loop = tomllib.loads((place.clone / pinned()[1]).read_text())["loop"]
     step = place.begun_with["step"] + int(place.steps[-1].name.removeprefix("step-"))
-    copy = Path(__file__).with_name("copy_averaged.py")
+    copy = place.clone / "longrun" / "copy_averaged.py"
     numbers = [str(step), str(step * loop["batch_size"])]
     environment = os.environ | {"PYTHONPATH": str(place.clone / "src")}
     subprocess.run([place.python, copy, place.steps[-1], AVERAGED, *numbers], check=True, env=environment)
@@ -184,7 +197,7 @@ def main() -> None:
     )
     parser.add_argument("command", choices=["start", *COMMANDS])
     parser.add_argument("--runs", type=Path, default=ROOT.parent / "long-run")
-    parser.add_argument("--cores", type=int, default=1, help="processes that encode clips, before training")
+    parser.add_argument("--cores", type=int, default=1, help="all but one encode clips beside the training")
     parser.add_argument("--nice", type=int, default=19, help="19 yields to everybody, 0 shares alike")
     arguments = parser.parse_args()
     place = Place(arguments.runs)

@@ -24,8 +24,8 @@ class Place:
     def __init__(self, runs: Path):
         self.runs = runs.resolve()
         self.clone, self.cache, self.run = self.runs / "clone", self.runs / "cache", self.runs / "run"
-        self.output, self.note = self.runs / "output.txt", self.runs / "process.json"
-        self.warm = self.run / "warm_restart.json"
+        self.output, self.notes = self.runs / "output.txt", self.runs / "processes.json"
+        self.warm, self.encoding = self.run / "warm_restart.json", self.runs / "encoding.jsonl"
 
     @property
     def python(self) -> Path:
@@ -33,13 +33,25 @@ class Place:
         return self.clone / ".venv" / "bin" / "python"
 
     @property
+    def processes(self) -> dict[str, int]:
+        """The numbers of the processes at work: "train", and "encode 1" and so on beside it.
+
+        Another process that got the number of one since is not taken for it.
+        """
+        notes = json.loads(self.notes.read_text()) if self.notes.exists() else {}
+        return {
+            name: note["pid"] for name, note in notes.items() if identity(note["pid"]) == note["identity"]
+        }
+
+    @property
     def process(self) -> int | None:
-        """The number of the process that is at work; another one that got the same number since does not count."""
-        if not self.note.exists():
-            return None
-        note = json.loads(self.note.read_text())
-        now = identity(note["pid"])
-        return note["pid"] if now is not None and now == note["identity"] else None
+        """The number of the one that trains."""
+        return self.processes.get("train")
+
+    def note(self, pids: dict[str, int]) -> None:
+        """Write down which processes are at work."""
+        notes = {name: {"pid": pid, "identity": identity(pid) or "ended"} for name, pid in pids.items()}
+        self.notes.write_text(json.dumps(notes))
 
     @property
     def steps(self) -> list[Path]:

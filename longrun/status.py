@@ -38,12 +38,11 @@ def status(place: Place) -> str:
     pin = tomllib.loads(PIN.read_text())
     commit = pin["commit"][:10] or "no commit yet: longrun/pin.toml names it"
     rows = [standing(place), f"  pinned       {pin['config']} at {commit}, in {place.runs}"]
-    if place.note.exists():
+    if place.notes.exists():
         rows.append(f"  last words   {last_words(place)}")
-    shards = list(place.cache.glob("*/*.safetensors"))
-    if shards:
-        size = sum(shard.stat().st_size for shard in shards) / 1e9
-        rows.append(f"  cache        {len(shards)} files, {size:.2f} GB")
+    if size := sum(file.stat().st_size for file in place.cache.rglob("*") if file.is_file()):
+        beside = ", ".join(name for name in place.processes if name != "train")
+        rows.append(f"  cache        {size / 1e9:.2f} GB" + (f", growing by {beside}" if beside else ""))
     return "\n".join(rows + training(place))
 
 
@@ -61,7 +60,8 @@ def training(place: Place) -> list[str]:
         rows.append(f"  warm restart from the averaged weights at {warm['samples']:,} samples")
     rows += [
         f"  rate         {lately:.2f} samples/s lately, {overall:.2f} overall",
-        f"  CPU time     {account.cpu / 3600:.2f} core-hours in all sessions",
+        f"  CPU time     {account.cpu / 3600:.2f} core-hours in all sessions"
+        + (f", {encoding(place) / 3600:.2f} of encoding beside them" if encoding(place) else ""),
         f"  checkpoint   {checkpoint(place.steps)}",
         f"  held out     {measured(account.held_out)}",
     ]
@@ -70,6 +70,11 @@ def training(place: Place) -> list[str]:
         end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + left / rate))
         rows.append(f"  end          in {duration(left / rate)} at this rate: {end}, without pauses")
     return rows
+
+
+def encoding(place: Place) -> float:
+    """Processor time of the processes that encoded to the end beside the training, seconds."""
+    return sum(line["cpu"] for line in words(place.encoding)) if place.encoding.exists() else 0.0
 
 
 def checkpoint(steps: list[Path]) -> str:

@@ -33,13 +33,13 @@ class LongRun:
         self.tree, self.runs = folder / "tree", folder / "runs"
         self.run, self.pin = self.runs / "run", self.tree / "longrun" / "pin.toml"
 
-    def __call__(self, command: str, code: int = 0, nice: int = 0) -> str:
+    def __call__(self, command: str, code: int = 0, nice: int = 0, cores: int = 1) -> str:
         script = [
             sys.executable,
             "-S",
             str(self.tree / "longrun" / "long_run.py"),
         ]  # -S: as if nothing were installed
-        flags = ["--runs", str(self.runs), "--nice", str(nice)]
+        flags = ["--runs", str(self.runs), "--nice", str(nice), "--cores", str(cores)]
         done = subprocess.run([*script, command, *flags], capture_output=True, text=True)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -74,7 +74,7 @@ class LongRun:
 
     @property
     def process(self) -> int:
-        return json.loads((self.runs / "process.json").read_text())["pid"]
+        return json.loads((self.runs / "processes.json").read_text())["train"]["pid"]
 
     @property
     def worker(self) -> int:
@@ -156,6 +156,36 @@ def test_pause_stops_process_and_workers_until_continue(long_run):
     assert len(list(long_run.run.glob("step-*"))) > 0
 
 
+def test_processes_that_encode_stand_beside_it_and_stop_with_it(long_run):
+    encode = """
+import json, sys, time
+from pathlib import Path
+config, cache, log = sys.argv[1:]
+Path(cache).mkdir(exist_ok=True)
+Path(cache, "clips").write_text("clips")
+while not Path(cache, "enough").exists():
+    time.sleep(0.02)
+Path(log).write_text(json.dumps({"time": 0, "cpu": 1800}) + "\\n")
+"""
+    (long_run.tree / "longrun" / "encode_all.py").write_text(encode)
+    long_run.pinned(2000)("start", cores=2)
+    beside = json.loads((long_run.runs / "processes.json").read_text())["encode 1"]["pid"]
+    long_run.until(lambda: (long_run.runs / "cache" / "clips").exists())
+    assert "growing by encode 1" in long_run("status")
+    long_run("pause")
+    assert state_of(beside) == "T"
+    long_run("continue")
+    assert state_of(beside) != "T"
+    os.kill(long_run.process, signal.SIGKILL)
+    long_run.until(lambda: long_run("status").startswith("the long run is not at work"))
+    long_run("start", cores=2)  # the one that still encodes is not begun again
+    assert json.loads((long_run.runs / "processes.json").read_text())["encode 1"]["pid"] == beside
+    (long_run.runs / "cache" / "enough").touch()
+    long_run.until(lambda: "0.50 of encoding beside them" in long_run("status"))
+    assert "growing" not in long_run("status")
+    long_run("stop")
+
+
 def test_what_was_killed_goes_on_from_its_last_checkpoint_and_cpu_time_adds_up(long_run):
     long_run.pinned(150)("start")
     long_run.until(lambda: list(long_run.run.glob("step-*")))
@@ -175,7 +205,8 @@ def test_what_was_killed_goes_on_from_its_last_checkpoint_and_cpu_time_adds_up(l
 def test_another_process_with_the_same_number_is_not_taken_for_it(long_run):
     long_run.pinned(5)
     long_run.runs.mkdir()
-    (long_run.runs / "process.json").write_text(json.dumps({"pid": os.getpid(), "identity": "1 another"}))
+    note = {"train": {"pid": os.getpid(), "identity": "1 another"}}
+    (long_run.runs / "processes.json").write_text(json.dumps(note))
     assert "is not at work" in long_run("stop")
 
 
