@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TABLE = 256
 HAZY = 9.0  # distance at which a mirrored ground is half haze
 GREYING = {"gold": 0.65}  # how much of the reflected hues a metal swallows: a blue sky in gold would be green
+SOLID = 4.0  # a mirrored body is opaque where rays are inside it for 1 / SOLID units: its edges are soft
 FAR = np.float32(1e4)
 Vector = tuple[Array, Array, Array]
 
@@ -37,9 +38,9 @@ def environment(number: int, hit: Hit, rays: Rays, place: "Place") -> list[Array
     for other, (thing, moving) in enumerate(place.things):
         if other == number:
             continue
-        distance, normal = trace(thing, moving, point, turned)
-        here = distance < nearest
-        if not here.any():
+        distance, chord, normal = trace(thing, moving, point, turned)
+        cover = np.minimum(chord * np.float32(SOLID), np.float32(1)) * (distance < nearest)
+        if not cover.any():
             continue
         facing = combine(normal, place.towards)
         colour = paint(thing.paint.colour)
@@ -48,8 +49,9 @@ def environment(number: int, hit: Hit, rays: Rays, place: "Place") -> list[Array
             lit = np.maximum(facing, np.float32(0)) * wide(light.sun[:, k] * 0.9)
             lit += normal[2] * wide((light.above[:, k] - light.below[:, k]) * 0.5)
             lit += wide((light.above[:, k] + light.below[:, k]) * 0.5)
-            seen[k] = np.where(here, lit * np.float32(colour[k]), seen[k])
-        nearest = np.where(here, distance, nearest)
+            lit *= np.float32(colour[k])
+            seen[k] += (lit - seen[k]) * cover
+        nearest = np.where(cover > 0, distance, nearest)
     grey = np.float32(GREYING.get(body.paint.colour, 0))
     bright = (seen[0] + seen[1] + seen[2]) * (grey / 3)
     tints = f32(paint(body.paint.colour))
@@ -101,8 +103,8 @@ def ground_colours(body: Body, motion: Motion, point: Vector, turned: Vector, pl
     return planes
 
 
-def trace(body: Body, motion: Motion, point: Vector, turned: Vector) -> tuple[Array, Vector]:
-    """Distance along general rays to a body, FAR where they miss it, and the normal there."""
+def trace(body: Body, motion: Motion, point: Vector, turned: Vector) -> tuple[Array, Array, Vector]:
+    """Distance along general rays to a body, how long they are inside it, 0 where they miss, and the normal."""
     offset = [p - wide(motion.position[:, i]) for i, p in enumerate(point)]
     start, way = (
         [combine(values, motion.rotation[:, :, k]) for k in range(3)] for values in (offset, turned)
@@ -118,7 +120,7 @@ def trace(body: Body, motion: Motion, point: Vector, turned: Vector) -> tuple[Ar
         near, far = np.maximum(near, caps[0]), np.minimum(far, caps[1])
     hit = (near < far) & (near > 0)
     x, y, z = (combine(normal, motion.rotation[:, i]) for i in range(3))
-    return np.where(hit, near, FAR), (x, y, z)
+    return near, (far - near) * hit, (x, y, z)
 
 
 def flat_interval(normals: Array, offsets: Array, start: list, way: list) -> tuple[Array, Array, list]:

@@ -182,7 +182,7 @@ class View:
         )
 
     def bounded(self, low: Array, high: Array, near: Array, far: Array) -> Tile | None:
-        """The tile of one size that holds low to high in (y, x) [2, F]; the whole picture where part is behind the eye."""
+        """The tile of one size that holds low to high in (y, x) [2, F]; all rows and columns where part is behind."""
         sizes = np.array([self.height, self.width])[:, None]
         starts, stops = low / self.pixel + (sizes / 2 - 1), high / self.pixel + (sizes / 2 + 2)
         (top, left), (bottom, right) = (

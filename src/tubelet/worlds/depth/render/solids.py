@@ -155,7 +155,7 @@ def polyhedron(body: Body, motion: Motion, rays: Rays) -> Hit:
     nearness = rays.along(seen)
     near = nearness.min(0)
     cover *= near > 0
-    cover *= wide(front.any(1))
+    cover *= wide(front.max(1))
     weights = face_weights(rays, seen)
     towards = np.moveaxis(np.take_along_axis(faces, np.argsort(~front, 1, kind="stable")[..., None], 1), 1, 0)
     normal = np.zeros((3, *near.shape), np.float32)
