@@ -38,3 +38,12 @@ def test_a_video_flows_through_the_shipped_model(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert picture.stat().st_size > 50_000
+
+
+@pytest.mark.slow
+def test_the_world_in_depth_shows_itself(tmp_path):
+    script, picture = EXAMPLES / "depth_world.py", tmp_path / "world.jpg"
+    command = [sys.executable, str(script), "--out", str(picture), "--size", "32"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert picture.stat().st_size > 50_000

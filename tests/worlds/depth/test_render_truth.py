@@ -62,7 +62,7 @@ def test_a_ball_on_a_ramp_and_on_a_block_lies_before_or_behind_them():
     rests[2] += 0.1 * 0.5 / 0.9
     things = [
         (body("ramp", (0.9, 0.6, 0.5)), still([0, 0, 0.5])),
-        (body("ball", 0.4), still(rests + [0, 0, 0.002])),
+        (body("ball", 0.4), still(rests + np.array([0, 0, 0.002]))),
     ]
     for yaw in (-80, -20, 40, 100, 170):
         agrees(shot(things, eye=camera(yaw=yaw)))
