@@ -116,33 +116,6 @@ def test_the_workers_of_a_killed_process_leave_though_nobody_takes_their_batches
     kill(process)
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups here")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_processes_of_a_run_saves_the_step_it_is_in(tmp_path, codec, number):
-    run = denoiser_run(
-        tmp_path, 5000, codec, tmp_path / "cache", workers=2, save_every=5000, preview_every=5000
-    )
-    run = dataclasses.replace(run, loop=dataclasses.replace(run.loop, held_out_every=5000))
-    words = [sys.executable, "-c", CHILD, str(write_toml(run, tmp_path / "run.toml"))]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True)
-    deadline = time.time() + 120
-    while not ((tmp_path / "log.jsonl").exists() and events(tmp_path, "step")) and time.time() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, number)
-    said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130 and "Traceback" not in said, said
-    last = events(tmp_path, "step")[-1]["step"]
-    assert [path.name for path in tmp_path.glob("step-*")] == [f"step-{last:07d}"]
-    assert f"step {last} is saved" in said
-
-
-@pytest.mark.slow
-def test_the_workers_of_a_process_that_fails_leave_too():
-    words = LOADER.replace("time.sleep(60)", "time.sleep(1)\nraise ValueError")
-    process = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
-    assert process.returncode == 1 and process.stderr.endswith("ValueError\n")
-
-
 @pytest.mark.parametrize(("kills", "steps"), [(2, 8), pytest.param(10, 48, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, codec, kills, steps):
     """Every other kill is while a checkpoint is written; the kills lie on both sides of the cool-down's boundary."""

@@ -108,35 +108,49 @@ def encode_clips(
             "place: leave out known.last and known.keyframes"
         )
 
-    def texts_of(index: int) -> list[bytes]:
-        words = fingerprints_of(clips, index)[1]
-        return [key_of("caption", words, index, phrasings, i) for i in range(phrasings)]
-
-    def latents_of(index: int) -> list[bytes]:
-        frames = fingerprints_of(clips, index)[0]
-        parts = ["whole", *(f"{span.first}+{span.count}" for span in (spans(index) if spans else ()))]
-        return [key_of("clip", frames, part) for part in parts]
-
-    def captions(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
-        own = {
-            i: chosen_captions(clips.captions(i), i, phrasings) for i in dict.fromkeys(i for i, _ in wanted)
-        }
-        return _encoded_captions([own[i][phrasing] for i, phrasing in wanted], encoder)
-
-    def pictures(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
-        named = [(i, spans(i)[part - 1] if part and spans else None) for i, part in wanted]
-        return _encoded_parts(clips, codec, named)
-
     stores = [
         Store(cache / f"{kind}-{key_of(VERSION, which).hex()}", say)
         for kind, which in (("text", encoder.fingerprint), ("latents", codec_hash))
     ]
     count = len(clips)
-    texts = Entries(stores[0], count, SHARD, texts_of, captions)
-    latents = Entries(stores[1], count, SHARD, latents_of, pictures)
+    texts = _texts(stores[0], clips, encoder, phrasings)
+    latents = _latents(stores[1], clips, codec, spans)
     texts.fill(count, progress)  # before the clips, which take hours: a caption may be refused
     latents.fill(count if ready is None else min(ready, count), progress)
     return Encoded(latents, texts, phrasings, spans)
+
+
+def _texts(store: Store, clips: Clips, encoder: TextEncoder, phrasings: int) -> Entries:
+    """An entry for each chosen caption of a clip."""
+
+    def keys(index: int) -> list[bytes]:
+        words = fingerprints_of(clips, index)[1]
+        return [key_of("caption", words, index, phrasings, i) for i in range(phrasings)]
+
+    def make(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
+        own = {
+            i: chosen_captions(clips.captions(i), i, phrasings) for i in dict.fromkeys(i for i, _ in wanted)
+        }
+        return _encoded_captions([own[i][phrasing] for i, phrasing in wanted], encoder)
+
+    return Entries(store, len(clips), SHARD, keys, make)
+
+
+def _latents(store: Store, clips: Clips, codec: CausalCodec | IdentityCodec, spans: Spans | None) -> Entries:
+    """An entry for the whole of a clip, and one for each of its spans."""
+
+    def parts(index: int) -> list[Span | None]:
+        return [None, *(spans(index) if spans else ())]
+
+    def keys(index: int) -> list[bytes]:
+        frames = fingerprints_of(clips, index)[0]
+        names = ("whole" if span is None else f"{span.first}+{span.count}" for span in parts(index))
+        return [key_of("clip", frames, name) for name in names]
+
+    def make(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
+        return _encoded_parts(clips, codec, [(index, parts(index)[part]) for index, part in wanted])
+
+    return Entries(store, len(clips), SHARD, keys, make)
 
 
 def _encoded_captions(captions: list[str], encoder: TextEncoder) -> tuple[Tensor, Rows]:
