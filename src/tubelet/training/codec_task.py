@@ -66,6 +66,9 @@ class CodecTask:
             take_weights(model, run.codec, run.loop.start_from, "autoencoder", free, self.fit)
         for part in (model.encoder, model.to_latent):
             part.requires_grad_(not run.decoder_only)
+        if run.fixed_linear:
+            model.to_latent.requires_grad_(False)
+            model.from_latent.requires_grad_(False)
         self.model.to(run.loop.device)
         begun = self.held_out()
         log.event("start", **begun)
