@@ -2,8 +2,9 @@
 
 python benchmarks/known_worth.py RUN [--sheet FILE.png]
 
-RUN is the folder of a training with [known] content. Of each kind a JSON line: the loss of the latents that are not
-known, at each noise level and as a mean, where the content is given and where the same latents are predicted without.
+RUN is the folder of a training with [known] content. Of each kind that it measures a JSON line: the loss of the latents
+that are not known, at each noise level and as a mean, where the content is given and where the same latents are
+predicted without.
 --sheet draws samples instead (30 Euler steps, guidance 4): a row for each of five held-out clips, every fourth frame of
 the clip, then of samples that know its first frame in place, its last as a reference, both, and nothing.
 """
@@ -24,18 +25,18 @@ from tubelet.model.references import Reference
 from tubelet.shapes import Text
 from tubelet.training.batches import Content
 from tubelet.training.denoiser_task import HELD_OUT_TIMES, DenoiserTask
-from tubelet.training.known import NOTHING
+from tubelet.training.known import NOTHING, Kind, KnownConfig, measured_kinds
 from tubelet.video import to_frames, write_video
 
 CLIPS, STEPS, GUIDANCE = 5, 30, 4.0
 
 
 @torch.no_grad()
-def losses(task: DenoiserTask, kind: str, level: float) -> Iterator[tuple[Tensor, Tensor]]:
+def losses(task: DenoiserTask, kind: Kind, level: float) -> Iterator[tuple[Tensor, Tensor]]:
     """The losses of held-out clips at a noise level, knowing and not knowing, of the same latents and noise."""
-    for content in task.held_out_content(kind=kind):
+    for content in task.samples.held_out(0, kind):
         t = torch.full((len(content.x0), 1), level, dtype=torch.float64)
-        blind = content._replace(unknown=None, references=())
+        blind = content._replace(unknown=None, known=None, references=())
         without = task.noised(blind, t)._replace(unknown=content.unknown)
         with task.run.loop.autocast():
             yield tuple(  # pyright: ignore[reportReturnType]
@@ -61,15 +62,16 @@ def sampled(task: DenoiserTask, content: Content) -> Tensor:
 @torch.no_grad()
 def sheet(task: DenoiserTask) -> Tensor:
     """The picture that --sheet draws, uint8 [1, rows, columns, 3]."""
-    nothing, beside = (next(task.held_out_content(kind=kind)) for kind in (NOTHING, "last"))
+    last = measured_kinds(KnownConfig(last=1.0), task.sizes[0].shape[1])["last"]
+    nothing, beside = (next(task.samples.held_out(0, kind)) for kind in (NOTHING, last))
     some = slice(0, CLIPS)
     nothing = Content(nothing.x0[some], nothing.noise[some], nothing.text[some])
     unknown = (torch.arange(nothing.x0.shape[2]) > 0).view(1, 1, -1, 1, 1)
-    last = tuple(Reference(x[some], frame) for x, frame in beside.references)
+    references = tuple(Reference(x[some], frame) for x, frame in beside.references)
     known = [
         nothing._replace(unknown=unknown),
-        nothing._replace(references=last),
-        nothing._replace(unknown=unknown, references=last),
+        nothing._replace(references=references),
+        nothing._replace(unknown=unknown, references=references),
         nothing,
     ]
     columns = []
@@ -92,10 +94,10 @@ def main() -> None:
     if options.sheet is not None:
         write_video(options.sheet, sheet(task))
         return
-    for kind in task.kinds_of(0):
-        if kind in (NOTHING, "each_frame"):  # the second knows nothing
+    for name, kind in task.samples.measured(task.sizes[0], 0).items():
+        if kind.each_frame:  # knows nothing
             continue
-        row: dict[str, float | str] = {"kind": kind}
+        row: dict[str, float | str] = {"kind": name}
         means = []
         for level in HELD_OUT_TIMES:
             given, without = (
