@@ -27,7 +27,7 @@ def test_every_committed_config_reads(file):
         ("[loop]\nbatch_size = 4", "missing key 'loop.out'"),
         ("[loop]\nout = 3", "'loop.out' must be str"),
         ("[loop]\nout = 'x'\nbatch_size = 5\nmicro_batches = 2", "--loop.batch-size 4"),
-        ("[loop]\nout = 'x'\n[codec]\nwidths = [1, 2, 3]", "needs 2 values"),
+        ("[loop]\nout = 'x'\n[data]\ncrop = [1, 2, 3]", "needs 2 values"),
         ("[loop]\nout = 'x'\n[codec]\nkind = 'casual'", "did you mean 'causal'"),
         ("loop = 3", "must be a table"),
         ("[loop", "not TOML"),
