@@ -1,12 +1,13 @@
 """The recipe of a long run, decided by equal core-minutes: runs that differ from a config in one thing each.
 
-    python benchmarks/recipe_minutes.py CONFIG [--only base layer_sync ...] [--minutes 20] [--out FOLDER] [-- FLAGS]
+    python benchmarks/recipe_minutes.py CONFIG [--only base layer_sync ...] [--minutes 20] [--out FOLDER] [FLAGS]
 
-Each variant first trains a few steps to learn what a step of it costs in processor time, then from the beginning for as
-many steps as the minutes buy, the last quarter cooling down. A variant that is done is not repeated, one that was
-interrupted goes on. Then its loss on held-out clips is measured at fixed noise levels with fixed noise, so each clip's
-losses are paired with those of `base`: a row holds the mean over clips, and the mean difference to base with its
-standard error. Layers of layer_sync and truth_head are those of a network of 8. FLAGS of `tubelet train` hold for all.
+A few steps tell what one costs in processor time, on a machine that does nothing else; variants whose steps are those of
+base take base's. Then a variant trains from the beginning for as many steps as the minutes buy, the last quarter
+cooling down. One that is done is not repeated, one that was interrupted goes on. Its loss on held-out clips is measured
+at fixed noise levels with fixed noise, so each clip's losses are paired with those of `base`: a row holds the mean over
+clips, and the mean difference to base with its standard error. Layers of layer_sync and truth_head are those of a
+network of 8. Other FLAGS are those of `tubelet train` and hold for all.
 """
 
 import argparse
@@ -39,6 +40,13 @@ VARIANTS: dict[str, list[str]] = {
     "stratified": ["--times.stratified"],
     "no_value_residual": ["--model.no-value-residual"],
 }
+OTHER_STEPS = (
+    "layer_sync",
+    "truth_head",
+    "truth_head_0.5",
+    "width_320",
+    "no_value_residual",
+)  # cost what base's do not
 TRIAL = 60  # steps that show what one costs; those before the middle, which compile, do not count
 
 
@@ -60,12 +68,12 @@ def lengths(steps: int, seldom: int) -> list[str]:
 
 def train(name: str, arguments: argparse.Namespace) -> Path:
     """Train a variant for its minutes, or do what is left of that; returns the run's folder."""
-    flags, out = [*arguments.flags, *VARIANTS[name]], arguments.out / name
-    trial = trained(
-        arguments.config, out / "trial", [*flags, *lengths(TRIAL, TRIAL), "--loop.log-every", "10"]
-    )
+    tried = name if name in OTHER_STEPS else "base"
+    short = [*arguments.flags, *VARIANTS[tried], *lengths(TRIAL, TRIAL), "--loop.log-every", "10"]
+    trial = trained(arguments.config, arguments.out / tried / "trial", short)
     steps = int(60 * arguments.minutes / seconds_a_step(trial))
-    return trained(arguments.config, out / "run", [*flags, *lengths(steps, -(-steps // 4))])
+    flags = [*arguments.flags, *VARIANTS[name], *lengths(steps, -(-steps // 4))]
+    return trained(arguments.config, arguments.out / name / "run", flags)
 
 
 @torch.no_grad()
@@ -115,8 +123,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--minutes", type=float, default=20.0, help="of one core, for each variant")
     parser.add_argument("--out", type=Path, default=Path("runs/recipe_minutes"))
-    parser.add_argument("flags", nargs="*", help="of `tubelet train`, behind --, for all variants")
-    arguments = parser.parse_args()
+    arguments, arguments.flags = parser.parse_known_args()
     base = None
     for name in sorted(arguments.only, key=lambda name: name != "base"):
         out = train(name, arguments)
