@@ -2,8 +2,8 @@
 
     python benchmarks/recipe_minutes.py CONFIG [--only base layer_sync ...] [--minutes 20] [--out FOLDER] [FLAGS]
 
-A few steps tell what one costs in processor time, on a machine that does nothing else; variants whose steps are those of
-base take base's. Then a variant trains from the beginning for as many steps as the minutes buy, the last quarter
+A few steps tell what one costs in processor time, on a machine that does nothing else; variants whose steps are those
+of base take base's. Then a variant trains from the beginning for as many steps as the minutes buy, the last quarter
 cooling down. One that is done is not repeated, one that was interrupted goes on. Its loss on held-out clips is measured
 at fixed noise levels with fixed noise, so each clip's losses are paired with those of `base`: a row holds the mean over
 clips, and the mean difference to base with its standard error. Layers of layer_sync and truth_head are those of a
