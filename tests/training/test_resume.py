@@ -183,7 +183,8 @@ def flip_a_bit(file: Path, draw: random.Random) -> None:
 
 FILES = ["manifest.json", "model_index.json"]
 FILES += [
-    f"{part}/config.json" for part in ("autoencoder", "scheduler", "text_encoder", "training", "transformer")
+    f"{part}/config.json"
+    for part in ("autoencoder", "scheduler", "text_encoder", "training", "transformer", "words")
 ]
 FILES += [f"{part}/model.safetensors" for part in ("autoencoder", "training", "transformer")]
 
