@@ -29,7 +29,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from place import AVERAGED, ROOT, Place, Refused, pinned
+from place import AVERAGED, PIN, ROOT, Place, Refused, pinned
 from processes import family, humble, send
 from status import last_words, standing, status
 
@@ -69,6 +69,18 @@ def make_clone(place: Place, commit: str) -> None:
     shell("make", "--no-print-directory", "-C", place.clone, ".venv/.core")
 
 
+def link_data(place: Place) -> None:
+    """Folders of clips that do not stand in the repository appear in the clone, under the names the config has."""
+    data = Path(os.environ.get("TUBELET_DATA", ROOT.parent / "shared" / "data")).resolve()
+    for name in tomllib.loads(PIN.read_text()).get("data", []):
+        if not (data / name).is_dir():
+            raise Refused(
+                f"there is no folder {data / name}; set TUBELET_DATA to the folder that holds {name}"
+            )
+        (place.clone / name).unlink(missing_ok=True)  # the data may lie elsewhere by now
+        (place.clone / name).symlink_to(data / name)
+
+
 def warm_restart(place: Place) -> None:
     """A new run in run/ begins with the averaged weights, and a note in it says so. What was there is moved aside."""
     index = json.loads((AVERAGED / "model_index.json").read_text())
@@ -103,6 +115,7 @@ def start(place: Place, cores: int, nice: int) -> None:
             say(standing(place))
             return
         make_clone(place, commit)
+        link_data(place)
         if not place.steps and (AVERAGED / "model_index.json").exists():
             warm_restart(place)
         working, run = place.processes, [str(place.python), "-m", "tubelet", "train", config]

@@ -210,6 +210,21 @@ def test_another_process_with_the_same_number_is_not_taken_for_it(long_run):
     assert "is not at work" in long_run("stop")
 
 
+def test_data_that_is_not_in_the_repository_is_linked_or_missed_by_name(long_run, monkeypatch):
+    long_run.pinned(5)
+    long_run.pin.write_text(long_run.pin.read_text() + 'data = ["clips"]\n')
+    monkeypatch.setenv("TUBELET_DATA", str(long_run.tree.parent / "data"))
+    assert "data/clips; set TUBELET_DATA to the folder that holds clips" in long_run("start", code=2)
+    for name in ("data", "other"):  # the data may move
+        (long_run.tree.parent / name / "clips").mkdir(parents=True)
+        (long_run.tree.parent / name / "clips" / "metadata.jsonl").write_text(name)
+        monkeypatch.setenv("TUBELET_DATA", str(long_run.tree.parent / name))
+        shutil.rmtree(long_run.run, ignore_errors=True)
+        long_run("start")
+        long_run.until(lambda: (long_run.run / "final").exists())
+        assert (long_run.runs / "clone" / "clips" / "metadata.jsonl").read_text() == name
+
+
 def test_later_commits_change_nothing_until_the_pin_does(long_run):
     long_run.pinned(6)
     long_run.commit(steps=9)
