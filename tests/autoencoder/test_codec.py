@@ -277,6 +277,17 @@ def test_the_codec_that_ships_gives_the_bits_that_it_gave_before_codecs_had_dept
     assert torch.equal(codec.decode(latents), frames_of_blocks(blocks, 3))
 
 
+@pytest.mark.parametrize("config", [DEEP, CONFIGS["4, five channels"]])
+def test_axes_that_a_file_has_rounded_are_undone_all_the_same(config):
+    part = codec_part(lively(config))
+    rounded = Part(part.config, part.tensors | {"to_axes": part.tensors["to_axes"].bfloat16()})
+    codec = codec_of(rounded)
+    assert isinstance(codec, CausalCodec)
+    video = fitting(codec, 5)
+    latents = codec.posterior(video).mean
+    assert_close(codec.decode(codec.encode(video).mean), codec.reconstruct(latents), atol=1e-4, rtol=1e-4)
+
+
 def test_a_codec_that_is_loaded_and_saved_again_keeps_its_encoder_s_hash():
     """Caches of latents are named by it; the parts on disk have fewer fields than configs have now."""
     part = checkpoint.load(DEFAULT).parts["autoencoder"]

@@ -133,7 +133,6 @@ class CausalCodec(nn.Module):
     mean: Tensor
     std: Tensor
     to_axes: Tensor
-    from_axes: Tensor
 
     def __init__(self, config: CodecConfig):
         super().__init__()
@@ -159,7 +158,6 @@ class CausalCodec(nn.Module):
         self.register_buffer("std", torch.ones(channels))
         if config.turned:
             self.register_buffer("to_axes", torch.eye(channels))
-            self.register_buffer("from_axes", torch.eye(channels))
 
     def encode(self, video: Tensor) -> Gaussian:
         """[B, D, F, H, W] in [-1, 1] -> posterior of the standardised latents [B, C, f, h, w]; F = 1 + 4k.
@@ -176,13 +174,17 @@ class CausalCodec(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Standardised latents [B, C, f, h, w] -> video [B, D, 1 + 4(f - 1), H, W], not clamped."""
-        channels = mixed(self.from_axes, latents) if self.config.turned else latents
+        channels = mixed(self.from_axes(), latents) if self.config.turned else latents
         return self.reconstruct(channels * self.std.view(-1, 1, 1, 1) + self.mean.view(-1, 1, 1, 1))
 
     def log_volume(self) -> Tensor:
         """Logarithm of the determinant of the map from standardised latents to those before, at one place: a scalar."""
         scale = self.std.double().log().sum()
-        return scale + torch.linalg.slogdet(self.from_axes.double())[1] if self.config.turned else scale
+        return scale - torch.linalg.slogdet(self.to_axes.double())[1] if self.config.turned else scale
+
+    def from_axes(self) -> Tensor:
+        """The inverse of to_axes, [C, C]: made when it is needed, so that it is that of a matrix rounded in a file."""
+        return torch.linalg.inv(self.to_axes.double()).float()
 
     def posterior(self, video: Tensor) -> Gaussian:
         """q(z | video) before standardisation, [B, C, f, h, w]: what training sees."""
@@ -271,7 +273,6 @@ class CausalCodec(nn.Module):
         self.std.copy_(std)
         if to_axes is not None:
             self.to_axes.copy_(to_axes)
-            self.from_axes.copy_(torch.linalg.inv(to_axes.double()))
 
 
 def make_codec(config: CodecConfig) -> CausalCodec | IdentityCodec:
@@ -289,7 +290,7 @@ def encoder_hash(part: Part) -> str:
 
     Fields that parts had none of at first count where they are not what all codecs were like then.
     """
-    decoding = ("decoder.", "from_latent.", "from_axes")
+    decoding = ("decoder.", "from_latent.")
     then = {"encoder_kernels": [3, 3], "pixels_per_latent": 8, "pixel_channels": 3, "channel_scale": "unit"}
     config = {n: list(v) if isinstance(v, tuple) else v for n, v in part.config.items()}
     config = {n: v for n, v in config.items() if n not in then or v != then[n]}

@@ -84,7 +84,7 @@ class CodecTask:
     def fit(self, tensors: dict[str, Tensor], trained: Any) -> dict[str, Tensor]:
         """Weights that the run starts from; axes that they lack, or that this codec has not, are no loss."""
         own = self.model.state_dict()
-        axes = {name: value for name, value in own.items() if name.endswith("_axes")}
+        axes = {name: value for name, value in own.items() if name == "to_axes"}
         return axes | {name: value for name, value in tensors.items() if name in own}
 
     def fit_pca(self, log: Log) -> None:
