@@ -5,19 +5,19 @@ each pixel that shows a body: 1, its velocity in the picture (x to the right, y 
 colour in [-1, 1]; zeros elsewhere.
 """
 
-import hashlib
-import json
-import os
+import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tubelet.data.clips import fingerprints_of
 from tubelet.data.latents import SHARD
+from tubelet.data.store import Entries, Rows, Store, key_of
 from tubelet.model.tubelets import Grid
 
 FIELDS = ("body", "velocity x", "velocity y", "red", "green", "blue")
@@ -26,15 +26,23 @@ VERSION = 1
 
 
 class Fields:
-    """The fields of clips by token, in shards [n, N, X] of bf16, each brought to a mean square of 1."""
+    """The fields of clips by token, bf16 [N, X] in a store; given with a mean square of 1 over the first clips."""
 
-    def __init__(self, shards: list[Tensor]) -> None:
-        self.shards = shards
-        self.scale = shards[0].float().flatten(0, 1).square().mean(0).sqrt().clamp(min=1e-3)  # [X]
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The root mean square of each field over the first clips, [X]."""
+        first = [self._of(index) for index in range(min(SHARD, self.entries.count))]
+        return torch.cat(first).square().mean(0).sqrt().clamp(min=1e-3)
 
     def of(self, index: int) -> Tensor:
         """Of clip `index`: float32 [N, X]."""
-        return self.shards[index // SHARD][index % SHARD].float() / self.scale
+        return self._of(index) / self.scale
+
+    def _of(self, index: int) -> Tensor:
+        return self.entries.rows(index)["fields"][0].float()
 
 
 def by_token(fields: Tensor, grid: Grid, frames_per_latent: int) -> Tensor:
@@ -49,26 +57,29 @@ def known_fields(
     grid: Grid,
     frames_per_latent: int,
     cache: Path,
+    *,
+    ready: int | None = None,
     progress: Callable[[int], None] | None = None,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Fields | None:
     """The fields of all clips, from the cache where it has them; None where the clips' renderer tells of none.
 
-    An interrupted call goes on where it stopped. `progress` receives the number of clips done.
+    ready: how many clips are wanted now; the others are drawn when they are first asked for. An interrupted call goes
+    on where it stopped. `progress` receives the number of clips done.
     """
     if not hasattr(clips, "fields"):
         return None
-    told = [VERSION, "fields", clips.fingerprint, len(clips), *grid, frames_per_latent, DETAIL]
-    folder = cache / hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
-    folder.mkdir(parents=True, exist_ok=True)
-    shards, size = [], (grid.rows * DETAIL, grid.columns * DETAIL)
-    for first in range(0, len(clips), SHARD):
-        file, end = folder / f"{first // SHARD:05d}.safetensors", min(first + SHARD, len(clips))
-        if not file.exists():
-            each = [by_token(clips.fields(i, *size), grid, frames_per_latent) for i in range(first, end)]
-            aside = file.with_suffix(f".writing-{os.getpid()}")
-            save_file({"fields": torch.stack(each).bfloat16()}, aside)
-            os.replace(aside, file)
-        shards.append(load_file(file)["fields"])
-        if progress:
-            progress(end)
-    return Fields(shards)
+    size = (grid.rows * DETAIL, grid.columns * DETAIL)
+    told = ("fields", VERSION, *grid, frames_per_latent, DETAIL)
+
+    def make(wanted: list[tuple[int, int]]) -> tuple[Tensor, Rows]:
+        each = [by_token(clips.fields(index, *size), grid, frames_per_latent) for index, _ in wanted]
+        begins = torch.arange(len(each))
+        return torch.stack([begins, begins + 1], 1), {"fields": torch.stack(each).bfloat16()}
+
+    def keys(index: int) -> list[bytes]:
+        return [key_of(*told, fingerprints_of(clips, index)[0])]
+
+    entries = Entries(Store(cache / f"fields-{key_of(*told).hex()}", say), len(clips), SHARD, keys, make)
+    entries.fill(len(clips) if ready is None else min(ready, len(clips)), progress)
+    return Fields(entries)

@@ -65,7 +65,7 @@ class Samples:
                     phrasings=phrasings,
                     cache=Path(run.cache),
                     spans=spans,
-                    ready=math.ceil(run.available[0][1] * len(clips)),
+                    ready=self.ready(clips),
                     progress=done,
                 )
 
@@ -89,13 +89,24 @@ class Samples:
             halves.append(Half(data, holed, encode(holed, 1, "clips with holes", None)))
         return Source(size, *halves)
 
+    def ready(self, clips: Clips) -> int:
+        """How many clips the run needs when it begins."""
+        return math.ceil(self.run.available[0][1] * len(clips))
+
     def fields_of(self, size: Size) -> Fields | None:
         """What the renderer of a size's training clips knows of their tokens, where the run asks for it."""
         if not self.run.auxiliary.truth_head.weight:
             return None
         grid = grid_of(size.shape[1:], self.run.model.tubelet)
         with progress("drawing what the renderer knows", len(size.clips)) as done:
-            return known_fields(size.clips, grid, self.codec.frames_per_latent, Path(self.run.cache), done)
+            return known_fields(
+                size.clips,
+                grid,
+                self.codec.frames_per_latent,
+                Path(self.run.cache),
+                ready=self.ready(size.clips),
+                progress=done,
+            )
 
     @property
     def longest(self) -> int:
