@@ -10,11 +10,12 @@ is made again from nothing where it is missing:
     run/           checkpoints, log.jsonl, previews
     output.txt     what is said           processes.json  who says it
 
-The process is detached, of the lowest priority and on one thread. It is `tubelet train`: first it encodes clips that
-the cache lacks, then it trains. With --cores N further N - 1 processes encode beside it until the cache is whole. Where
-run/ holds no state but longrun/averaged/ holds the copy of averaged weights that `keep` makes, a new run begins with
-these and does what is left: a warm restart. Only Python itself is needed here, since .venv/ may not exist yet; pausing
-needs Linux.
+The process is detached, of the lowest priority and on one thread; where the kernel shares the processor among sessions
+first (autogroup on Linux) its session still has an equal share, so that other work does not bring it to a stop. It is
+`tubelet train`: first it encodes clips that the cache lacks, then it trains. With --cores N further N - 1 processes
+encode beside it until the cache is whole. Where run/ holds no state but longrun/averaged/ holds the copy of averaged
+weights that `keep` makes, a new run begins with these and does what is left: a warm restart. Only Python itself is
+needed here, since .venv/ may not exist yet; pausing needs Linux.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import tomllib
 from pathlib import Path
 
 from place import AVERAGED, PIN, ROOT, Place, Refused, pinned
-from processes import family, humble, send
+from processes import family, send
 from status import last_words, standing, status
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -142,7 +143,6 @@ def launch(place: Place, nice: int, command: list[str]) -> subprocess.Popen:
             ["nice", "-n", str(nice), *command], cwd=place.clone, env=environment, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=said, stderr=said,
         )  # fmt: skip
-    humble(child.pid, nice)
     return child
 
 
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("command", choices=["start", *COMMANDS])
     parser.add_argument("--runs", type=Path, default=ROOT.parent / "long-run")
     parser.add_argument("--cores", type=int, default=1, help="all but one encode clips beside the training")
-    parser.add_argument("--nice", type=int, default=19, help="19 yields to everybody, 0 shares alike")
+    parser.add_argument("--nice", type=int, default=19, help="of its processes: 19 yields within a session")
     arguments = parser.parse_args()
     place = Place(arguments.runs)
     try:

@@ -43,15 +43,6 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def humble(pid: int, nice: int) -> None:
-    """Give a session of processes the niceness of its first one.
-
-    Where the kernel shares the processor among sessions first (autogroup), a process is nice to its own session alone.
-    """
-    with contextlib.suppress(OSError):
-        (PROC / str(pid) / "autogroup").write_text(str(nice))
-
-
 def send(number: signal.Signals, pids: list[int]) -> None:
     """A signal to each of them that is still there."""
     for pid in pids:

@@ -30,8 +30,6 @@ def main() -> None:
     (out / "worker").write_text(str(worker.pid))
     kept = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "TORCHINDUCTOR_CACHE_DIR")}
     kept |= {"nice": os.nice(0), "session": os.getsid(0) == os.getpid(), "flags": given, "command": command}
-    group = Path("/proc/self/autogroup")
-    kept["autogroup"] = group.read_text().strip() if group.exists() else ""
     run = {"loop": {"batch_size": size, "schedule": {"steps": steps}}}
     say("begin", run=run, parameters=7, flops_per_sample=10, told=kept)
     print(f"training from step {step}", flush=True)
