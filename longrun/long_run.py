@@ -31,7 +31,7 @@ import tomllib
 from pathlib import Path
 
 from place import AVERAGED, PIN, ROOT, Place, Refused, pinned
-from processes import family, send
+from processes import family, is_paused, send
 from status import last_words, standing, status
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -161,6 +161,8 @@ def pause(place: Place) -> None:
     for _ in range(2):  # a worker may have been born meanwhile
         for pid in place.processes.values():
             send(signal.SIGSTOP, family(pid))
+    while not all(map(is_paused, place.processes.values())):  # the system takes its moment
+        time.sleep(0.01)
     say(standing(place))
 
 
