@@ -73,9 +73,11 @@ class Transform(NamedTuple):
 def draw_transform(source: np.random.Generator, share: float, shape: tuple[int, ...]) -> Transform | None:
     """With probability `share` a transform of latents of a shape (C, f, h, w), else None.   [EQ-VAE]
 
-    Each side is scaled by a factor of its own between 1/4 and 1, and the frame is turned by 0, 90, 180 or 270 degrees.
+    The frame is scaled to 1, 2, 3 or 4 quarters of its sides, each rounded up to whole latents, and turned by 0, 90, 180
+    or 270 degrees. The source's factors are continuous; four of them make few sizes, which are compiled for once.
     """
     if source.random() >= share:
         return None
-    height, width = (int(source.integers(-(-side // 4), side + 1)) for side in shape[2:])
-    return Transform(height, width, int(source.integers(4)))
+    quarters, turns = (int(source.integers(4)) for _ in range(2))
+    height, width = (-(-side * (quarters + 1) // 4) for side in shape[2:])
+    return Transform(height, width, turns)
