@@ -73,8 +73,8 @@ class Transform(NamedTuple):
 def draw_transform(source: np.random.Generator, share: float, shape: tuple[int, ...]) -> Transform | None:
     """With probability `share` a transform of latents of a shape (C, f, h, w), else None.   [EQ-VAE]
 
-    The frame is scaled to 1, 2, 3 or 4 quarters of its sides, each rounded up to whole latents, and turned by 0, 90, 180
-    or 270 degrees. The source's factors are continuous; four of them make few sizes, which are compiled for once.
+    The frame is scaled to 1, 2, 3 or 4 quarters of its sides, rounded up to whole latents, and turned by 0, 90, 180 or
+    270 degrees. The source's factors are continuous; four of them make few sizes, which are compiled for once.
     """
     if source.random() >= share:
         return None
