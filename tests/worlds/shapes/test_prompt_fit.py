@@ -305,3 +305,10 @@ def test_other_sizes_and_lengths_are_read(config):
     clips, attributes = world(4, two_objects=0.0, pan=0.0, **config)
     table = score(compared, [read_clip(clip) for clip in clips], attributes)
     assert all(table[name]["accuracy"] >= 0.75 for name in ("shape", "colour", "size", "background", "count"))
+
+
+def test_twice_the_size_at_twice_the_rate_is_read_as_well():
+    config = {"num_frames": 33, "height": 128, "width": 128, "fps": 16.0}
+    clips, attributes = world(16, two_objects=0.0, pan=0.0, **config)
+    table = score(compared, [read_clip(clip, fps=16.0) for clip in clips], attributes)
+    assert all(row["accuracy"] >= 0.93 for row in table.values()), table
