@@ -64,6 +64,11 @@ def test_axes_of_a_mixed_pca_are_pca_again_with_the_deviations_that_were_asked_f
     )
     assert_close(latents.mean(1), torch.zeros(6).double(), atol=1e-4, rtol=0)
     assert latents.square().mean() == pytest.approx(1, abs=1e-3)
+    blocks = codec.blocks_of(video).double()
+    cross = latents @ (blocks - blocks.mean(0)) / len(blocks) / latents.var(1, correction=0).sqrt()[:, None]
+    assert_close(
+        cross.square().sum(1).float(), variances, rtol=2e-3, atol=1e-5
+    )  # what each axis makes of the blocks
 
 
 @torch.no_grad()
