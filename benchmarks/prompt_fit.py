@@ -1,12 +1,13 @@
-"""How often generated clips of one object show what their captions ask for: each attribute, and all of them.
+"""How often generated clips show what captions of a world's plainest scenes ask for: each attribute, and all of them.
 
-Run: python benchmarks/prompt_fit.py --checkpoint FOLDER --out raw.jsonl
+Run: python benchmarks/prompt_fit.py --checkpoint FOLDER [--world depth] --out raw.jsonl
      python benchmarks/prompt_fit.py --true        (the judge's own accuracy, on rendered clips)
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,7 @@ from numpy.typing import NDArray
 
 from tubelet.evaluation.scores import score
 from tubelet.sampling.pipeline import VideoPipeline
-from tubelet.worlds.shapes.clips import ShapesClips
-from tubelet.worlds.shapes.config import ShapesConfig
-from tubelet.worlds.shapes.judge.compare import compared
-from tubelet.worlds.shapes.judge.prompt_fit import Reading, read_clip
+from tubelet.worlds import WORLDS, WorldConfig, world_of
 
 CHUNK = 16  # prompts between two signs of progress
 
@@ -30,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", default=None, help="folder of a checkpoint; default: the one that ships"
     )
+    parser.add_argument("--world", choices=tuple(WORLDS), default="shapes", help="whose scenes, whose judge")
     parser.add_argument("--count", type=int, default=100, help="clips")
     parser.add_argument(
         "--split", choices=("held_out", "unseen_pairs"), default="held_out", help="of the scenes asked for"
@@ -70,7 +69,7 @@ def guidance_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def videos(
-    args: argparse.Namespace, clips: ShapesClips, pipe: VideoPipeline | None, some: range
+    args: argparse.Namespace, clips: Any, pipe: VideoPipeline | None, some: range
 ) -> list[NDArray[np.uint8]]:
     """The clips of these numbers, rendered or generated: each uint8 [F, H, W, 3]."""
     if pipe is None:
@@ -89,8 +88,21 @@ def videos(
 
 
 def asked(attributes: dict[str, Any]) -> dict[str, Any]:
-    """What the first caption says of a scene: all but the direction of stripes and of a gradient."""
-    return attributes | {"background": attributes["background"] | {"direction": None}}
+    """What the first caption says of a scene: all but, in the flat world, the way of stripes and of a gradient."""
+    untold = {"direction": None}
+    return attributes | {k: attributes[k] | untold for k in ("background",) if k in attributes}
+
+
+STEADY = {"shapes": {"pan": 0.0}}  # the flat world's captions are judged under a still camera
+
+
+def scenes(kind: str, pipe: VideoPipeline | None) -> WorldConfig:
+    """The plainest scenes of a world, as long, large and fast as the checkpoint's videos."""
+    plain = replace(world_of(kind).plain, **STEADY.get(kind, {}))
+    if pipe is None:
+        return plain
+    own = pipe.scheduler
+    return replace(plain, num_frames=own.num_frames, height=own.height, width=own.width, fps=own.fps)
 
 
 def show(table: dict[str, dict[str, float]]) -> None:
@@ -104,22 +116,27 @@ def show(table: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     """Judge the clips, print the table, write the lines."""
     args = arguments()
-    clips = ShapesClips(ShapesConfig(two_objects=0.0, pan=0.0), args.count, split=args.split)
+    world = world_of(args.world)
+    if world.judge is None:
+        raise SystemExit(f"{args.world} has no judge yet")
     pipe = None if args.true else VideoPipeline.from_pretrained(args.checkpoint, weaker=args.weaker)
-    readings: list[Reading] = []
+    config = scenes(args.world, pipe)
+    clips = world.clips(config, args.count, args.split)
+    readings: list[Any] = []
     wanted, lines = [], []
     start = time.perf_counter()
     for first in range(0, args.count, CHUNK):
         some = range(first, min(first + CHUNK, args.count))
         for i, frames in zip(some, videos(args, clips, pipe, some), strict=True):
-            readings.append(read_clip(frames))
+            readings.append(world.judge.read(frames, fps=config.fps))
             wanted.append(asked(clips.attributes(i)))
             lines.append({"prompt": clips.captions(i)[0], "wanted": wanted[-1], "read": readings[-1].words()})
         print(f"{len(readings)} of {args.count} clips, {time.perf_counter() - start:.0f} s", flush=True)
-    table = score(compared, readings, wanted)
+    table = score(world.judge.compare, readings, wanted)
     show(table)
     recipe = {"checkpoint": args.checkpoint, "hash": "" if pipe is None else pipe.hash, "true": args.true}
     recipe |= {
+        "world": args.world,
         "split": args.split,
         "count": args.count,
         "seed": args.seed,
