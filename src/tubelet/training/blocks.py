@@ -28,7 +28,9 @@ KEPT = {  # by selective checkpointing: results of products and of attention, de
     CHUNKED,
 }
 CHECKPOINTING = ("none", "selective", "full")
-PROGRAMS = 128  # that torch.compile may make of a block: two for each shape where the first layer's values are kept
+PROGRAMS = (
+    128  # that torch.compile may make of a block: two for each shape where the first layer's values are kept
+)
 
 
 def checkpointed(blocks: Iterable[nn.Module], which: str) -> None:

@@ -60,7 +60,10 @@ def test_a_clip_depends_on_seed_split_and_number_alone(clips):
     again = ShapesClips(ShapesConfig(), 10)
     assert all(torch.equal(again.frames(i), clips.frames(i)) for i in range(10))
     assert again.captions(3) == clips.captions(3) and again.fingerprint == clips.fingerprint
-    others = [ShapesClips(ShapesConfig(seed=1), 10), *(ShapesClips(ShapesConfig(), 10, s) for s in SPLITS[1:])]
+    others = [
+        ShapesClips(ShapesConfig(seed=1), 10),
+        *(ShapesClips(ShapesConfig(), 10, s) for s in SPLITS[1:]),
+    ]
     assert len({c.fingerprint for c in (clips, *others)}) == 4
     assert not any(torch.equal(other.frames(0), clips.frames(0)) for other in others)
 
